@@ -1,0 +1,1 @@
+"""Documents that cross a process boundary: decoded strictly, encoded canonically; pure."""
