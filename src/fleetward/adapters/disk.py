@@ -229,7 +229,7 @@ class SystemDisk:
     def replace(self, source: Path, target: Path) -> None:
         """Give `source` the name `target`, atomically."""
         with _disk_errors("replace", target):
-            os.replace(source, target)  # noqa: TID251 (its one home)
+            os.replace(source, target)
 
     def link(self, content: str, path: Path) -> None:
         """Create a symbolic link at `path`."""
@@ -281,8 +281,9 @@ class SystemDisk:
 def _open(path: Path, flags: int, mode: int = 0o644) -> BinaryIO:
     """Open `path`, which is never followed where it is a link; inherited by no child."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    kind = "rb" if flags & os.O_ACCMODE == os.O_RDONLY else "wb"
-    return os.fdopen(descriptor, kind)
+    if flags & os.O_ACCMODE == os.O_RDONLY:
+        return os.fdopen(descriptor, "rb")
+    return os.fdopen(descriptor, "wb")
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def _refuse_part(path: str, part: str, limits: TreeLimits) -> None:
         )
     if part[-1] in ". ":
         raise UnsafeTreeError(f"the path {path!r} has a part that ends in a dot or a space")
-    if part.split(".")[0].rstrip(" ").lower() in _DEVICES:
+    if part.split(".", maxsplit=1)[0].rstrip(" ").lower() in _DEVICES:
         raise UnsafeTreeError(f"the path {path!r} names a device on Windows: rename the file")
     if len(part.encode()) > limits.max_component_bytes:
         raise UnsafeTreeError(
@@ -136,8 +136,7 @@ class TreeRules:
                     f"{spelling!r} and {known!r} are one name where case does not count: "
                     "rename one of them"
                 )
-            is_file = depth == len(parts)
-            if (is_file and spelling in self._files) or (not is_file and spelling in self._files):
+            if depth < len(parts) and spelling in self._files:
                 raise UnsafeTreeError(f"{spelling!r} is both a file and a folder")
         self._files.add(path)
 
