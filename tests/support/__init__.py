@@ -1,0 +1,1 @@
+"""Fakes and simulators that several suites share; each passes the real thing's contract suite."""
