@@ -1,0 +1,192 @@
+"""The codecs: each turns what differs between two trees into bytes, and back on a host.
+
+Every delta begins with one byte, its codec's version of the format (1). Behind it:
+
+- `changed-set`: the head of deltas.layouts; then the payload as a frame of deltas.zstdframe whose
+  prefix is the reference;
+- `hdiffpatch`: the same head; then one byte, `(pb * 5 + lp) * 9 + lc`, and a raw LZMA1 stream with
+  an end mark and these properties, which holds an uncompressed `HDIFF13` patch from the reference
+  to the payload;
+- `whole-tree`: a frame whose content is the result's tar and whose prefix is the base's tar.
+
+Invariant: `apply` bounds what it allocates by lengths that are signed, before it allocates.
+
+Deliberately not here: choosing among codecs, and the proof that a delta works (deltas.registry).
+"""
+
+import lzma
+from collections.abc import Iterator
+from typing import Protocol
+
+from fleetward.core.limits import KIB, MIB
+from fleetward.deltas import zstdframe
+from fleetward.deltas.cursor import Cursor, number
+from fleetward.deltas.layouts import Comparison, receive, reference
+from fleetward.deltas.trees import TreeSource, tar_bytes
+from fleetward.errors import DigestError, DocumentError
+from fleetward.wire.tar import tar_length
+
+VERSION = b"\x01"
+
+FINE_LIMIT = 48 * MIB
+"""Bytes of prefix and content up to which Zstandard's slowest settings are worth their time."""
+
+_PATCH_LIMIT = 64 * MIB
+"""Bytes of either side above which hdiffpatch is not tried: it takes ten times that at the origin."""
+
+_OVERHEAD = 2 * MIB
+"""Bytes that any decoder takes beside the content."""
+
+_LZMA_PROPERTIES = ((3, 0, 0), (3, 0, 2), (0, 0, 0), (0, 2, 2))
+"""lc, lp, pb that are tried."""
+
+
+class Codec(Protocol):
+    """One way to write a delta."""
+
+    name: str
+
+    def encode(self, comparison: Comparison, memory_budget: int) -> Iterator[tuple[bytes, int]]:
+        """Yield deltas and the bytes of memory that applying each takes; none where it is no use."""
+        ...
+
+    def apply(self, base: TreeSource, cursor: Cursor, result_length: int) -> Iterator[bytes]:
+        """Yield the result's tar, as `registry.apply_delta` says."""
+        ...
+
+
+def zstd_options(length: int) -> dict[str, int]:
+    """Return the settings for prefix and content of `length` bytes together."""
+    if length > FINE_LIMIT:
+        return {"compression_level": 12, "enable_long_distance_matching": 1}
+    return {"compression_level": 22}
+
+
+class ChangedSet:
+    """The changed files against a prefix of old files."""
+
+    name = "changed-set"
+
+    def encode(self, comparison: Comparison, memory_budget: int) -> Iterator[tuple[bytes, int]]:
+        """Yield the cheap delta (changed files as prefix) and the one with all that fits."""
+        needed = comparison.near_length + 2 * comparison.payload_length + _OVERHEAD
+        unchanged = sum(entry.length for entry in comparison.base.entries)
+        unchanged -= comparison.near_length
+        for spare in sorted({0, min(unchanged, memory_budget - needed)}):
+            if spare >= 0 and needed <= memory_budget:
+                yield self._encode(comparison, spare)
+
+    def _encode(self, comparison: Comparison, spare: int) -> tuple[bytes, int]:
+        prefix = (
+            comparison.near if not spare else reference(comparison.base, comparison.files, spare)
+        )
+        payload = comparison.payload
+        frame = zstdframe.squeeze(payload, prefix, zstd_options(len(prefix) + len(payload)))
+        head = VERSION + comparison.script + number(spare)
+        return head + frame, len(prefix) + 2 * len(payload) + _OVERHEAD
+
+    def apply(self, base: TreeSource, cursor: Cursor, result_length: int) -> Iterator[bytes]:
+        """Yield the result's tar."""
+        received = receive(base, cursor, result_length)
+        most = received.payload_length
+        pieces = zstdframe.unsqueeze(cursor.take_rest(), received.reference(), most)
+        payload = b"".join(pieces)
+        if len(payload) != most:
+            raise DigestError(f"the delta's payload has {len(payload)} bytes instead of {most}")
+        yield from received.tar(payload)
+
+
+class WholeTree:
+    """The result's tar against the base's."""
+
+    name = "whole-tree"
+
+    def encode(self, comparison: Comparison, memory_budget: int) -> Iterator[tuple[bytes, int]]:
+        """Yield one delta where both tars are small enough for the slow settings."""
+        lengths = [tar_length(tree.entries) for tree in (comparison.base, comparison.result)]
+        if sum(lengths) > min(FINE_LIMIT, memory_budget):
+            return
+        prefix, tar = tar_bytes(comparison.base), tar_bytes(comparison.result)
+        frame = zstdframe.squeeze(tar, prefix, zstd_options(sum(lengths)))
+        yield VERSION + frame, sum(lengths) + _OVERHEAD
+
+    def apply(self, base: TreeSource, cursor: Cursor, result_length: int) -> Iterator[bytes]:
+        """Yield the result's tar."""
+        return zstdframe.unsqueeze(cursor.take_rest(), tar_bytes(base), result_length)
+
+
+class HdiffPatch:
+    """The changed files as hdiffpatch sees them: best where programs were built again."""
+
+    name = "hdiffpatch"
+
+    def encode(self, comparison: Comparison, memory_budget: int) -> Iterator[tuple[bytes, int]]:
+        """Yield one delta where the changed files are within the limit."""
+        needed = comparison.near_length + 4 * comparison.payload_length + _OVERHEAD
+        if max(comparison.near_length, comparison.payload_length) > _PATCH_LIMIT:
+            return
+        if needed > memory_budget:
+            return
+        import hdiffpatch  # noqa: PLC0415 (lazy)
+
+        patch = hdiffpatch.diff(
+            comparison.near, comparison.payload, compression="none", validate=False
+        )
+        streams = (_lzma(patch, *each) for each in _LZMA_PROPERTIES)
+        yield VERSION + comparison.script + number(0) + min(streams, key=len), needed
+
+    def apply(self, base: TreeSource, cursor: Cursor, result_length: int) -> Iterator[bytes]:
+        """Yield the result's tar."""
+        received = receive(base, cursor, result_length)
+        most = received.payload_length
+        patch = _unlzma(cursor, 2 * most + 64 * KIB)
+        if _patched_length(patch) != most:
+            raise DigestError(f"the delta's patch does not make the {most} bytes of its payload")
+        import hdiffpatch  # noqa: PLC0415 (lazy)
+
+        try:
+            payload = hdiffpatch.apply(received.reference(), patch)
+        except hdiffpatch.HDiffPatchError as error:
+            raise DocumentError(f"the delta's patch does not apply: {error}") from error
+        yield from received.tar(payload)
+
+
+def _filters(lc: int, lp: int, pb: int, length: int) -> list[dict[str, int]]:
+    dictionary = 1 << min(max(12, length.bit_length()), 26)
+    return [{"id": lzma.FILTER_LZMA1, "lc": lc, "lp": lp, "pb": pb, "dict_size": dictionary}]
+
+
+def _lzma(content: bytes, lc: int, lp: int, pb: int) -> bytes:
+    filters = _filters(lc, lp, pb, len(content))
+    filters[0] |= {"mode": lzma.MODE_NORMAL, "nice_len": 273, "mf": lzma.MF_BT4, "depth": 512}
+    head = bytes([(pb * 5 + lp) * 9 + lc])
+    return head + lzma.compress(content, format=lzma.FORMAT_RAW, filters=filters)
+
+
+def _unlzma(cursor: Cursor, most: int) -> bytes:
+    properties = cursor.take(1)[0]
+    pb, rest = divmod(properties, 45)
+    lp, lc = divmod(rest, 9)
+    if pb > 4 or lc + lp > 4:
+        raise DocumentError(f"the delta's LZMA properties are {properties}")
+    filters = _filters(lc, lp, pb, most)
+    opened = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
+    try:
+        content = opened.decompress(cursor.take_rest(), max_length=most)
+    except lzma.LZMAError as error:
+        raise DocumentError(f"the delta's LZMA stream is malformed: {error}") from error
+    if not opened.eof or opened.unused_data:
+        raise DocumentError("the delta's LZMA stream is cut off or too long")
+    return content
+
+
+def _patched_length(patch: bytes) -> int:
+    """Return what an uncompressed HDIFF13 patch says it makes: bytes, seven bits to a byte."""
+    if not patch.startswith(b"HDIFF13&\0"):
+        raise DocumentError("the delta's patch is no uncompressed HDIFF13")
+    length = 0
+    for byte in patch[9:18]:
+        length = length << 7 | byte & 0x7F
+        if byte < 0x80:
+            return length
+    raise DocumentError("the delta's patch has no length")

@@ -1,0 +1,223 @@
+"""What a delta between two trees has to say, cut down before anything is compressed.
+
+A delta of the changed set is laid out as:
+
+- one byte, the form of the script: 0 as it is, 1 raw deflate with the base's paths as dictionary,
+  2 a Zstandard frame (deltas.zstdframe) with the base's paths as prefix;
+- a number, the bytes of the script as they follow, and these bytes (deltas.script);
+- a number, the spare: how many bytes of unchanged files of the base may stand in the reference;
+- the payload, as the codec writes it.
+
+The **payload** is the bodies of all files whose content the base does not have, in the order of
+the result. The **reference** is what both sides hold and the payload resembles: unchanged files
+as far as the spare goes, then the files of the base that the result changes or drops, each in
+the order of the base. Files beside a changed or added one are taken first and stand last.
+
+The base's paths are each followed by a zero byte; the dictionary of deflate is their last 32 KiB.
+
+Deliberately not here: how payload and reference become few bytes (the codecs).
+"""
+
+import hashlib
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from fleetward.core.limits import KIB, MIB
+from fleetward.core.tree import TreeEntry
+from fleetward.deltas import zstdframe
+from fleetward.deltas.cursor import Cursor, number
+from fleetward.deltas.members import Recipe
+from fleetward.deltas.script import Kept, ScriptedFile, read_script, write_script
+from fleetward.deltas.trees import TreeSource
+from fleetward.errors import DigestError, DocumentError
+from fleetward.wire.tar import END, header, padding
+
+_MAX_SCRIPT = 64 * MIB
+"""Bytes of a file list's script: some sixty for each of a million files."""
+
+_PLAIN, _DEFLATED, _FRAMED = range(3)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Base and result at the origin, and what differs.
+
+    Attributes:
+        base: the tree that hosts have.
+        result: the tree that they are to have.
+        files: the result's files, each with its source.
+    """
+
+    base: TreeSource
+    result: TreeSource
+    files: tuple[ScriptedFile, ...]
+
+    @cached_property
+    def payload(self) -> bytes:
+        """The bodies of all files whose content the base does not have."""
+        return b"".join(
+            self.result.read(file.path) for file in self.files if isinstance(file.source, Recipe)
+        )
+
+    @cached_property
+    def near(self) -> bytes:
+        """The reference without spare."""
+        return reference(self.base, self.files, 0)
+
+    @cached_property
+    def script(self) -> bytes:
+        """Form, length and bytes of the script."""
+        script = write_script(self.base.entries, self.files)
+        return min(_scripts(script, _paths(self.base.entries)), key=len)
+
+    @cached_property
+    def payload_length(self) -> int:
+        """Bytes of payload, known without reading it."""
+        return sum(file.source.body for file in self.files if isinstance(file.source, Recipe))
+
+    @cached_property
+    def near_length(self) -> int:
+        """Bytes of the reference without spare, known without reading it."""
+        kept = _kept_in_place(self.files)
+        return sum(e.length for i, e in enumerate(self.base.entries) if i not in kept)
+
+
+def compare(base: TreeSource, result: TreeSource) -> Comparison:
+    """Return what differs between two trees; reads each file once and keeps its digest only."""
+    by_path = {entry.path: index for index, entry in enumerate(base.entries)}
+    digests = [_content_digest(base, entry) for entry in base.entries]
+    by_digest = {digest: index for index, digest in reversed(list(enumerate(digests)))}
+    files = []
+    for entry in result.entries:
+        digest = _content_digest(result, entry)
+        replaces = by_path.get(entry.path)
+        if replaces is not None and digests[replaces] == digest:
+            source: Kept | Recipe = Kept(replaces)
+        elif replaces is None and digest in by_digest and entry.length:
+            source = Kept(by_digest[digest])
+        else:
+            source = Recipe((), entry.length)
+        files.append(ScriptedFile(entry.path, entry.executable, source, replaces))
+    return Comparison(base, result, tuple(files))
+
+
+def _content_digest(tree: TreeSource, entry: TreeEntry) -> bytes:
+    return hashlib.sha256(tree.read(entry.path)).digest()
+
+
+def _kept_in_place(files: Sequence[ScriptedFile]) -> set[int]:
+    return {f.replaces for f in files if f.replaces is not None and isinstance(f.source, Kept)}
+
+
+def reference(base: TreeSource, files: Sequence[ScriptedFile], spare: int) -> bytes:
+    """Return the reference: `spare` bytes of unchanged files at most, then the others."""
+    kept = _kept_in_place(files)
+    far = _spared(base.entries, files, kept, spare) if spare else []
+    near = [index for index in range(len(base.entries)) if index not in kept]
+    return b"".join(base.read(base.entries[index].path) for index in far + near)
+
+
+def _spared(
+    entries: Sequence[TreeEntry], files: Sequence[ScriptedFile], kept: set[int], spare: int
+) -> list[int]:
+    folders = {_folder(file.path) for file in files if isinstance(file.source, Recipe)}
+    chosen: list[int] = []
+    by_nearness = sorted(kept, key=lambda i: (_folder(entries[i].path) in folders, i))
+    for index in reversed(by_nearness):
+        if entries[index].length <= spare:
+            spare -= entries[index].length
+            chosen.append(index)
+    return chosen[::-1]
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _paths(entries: Sequence[TreeEntry]) -> bytes:
+    return b"".join(entry.path.encode() + b"\0" for entry in entries)
+
+
+def _scripts(script: bytes, paths: bytes) -> Iterator[bytes]:
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=paths[-32 * KIB :])
+    deflated = deflater.compress(script) + deflater.flush()
+    framed = zstdframe.squeeze(script, paths, {"compression_level": 19})
+    for form, content in ((_PLAIN, script), (_DEFLATED, deflated), (_FRAMED, framed)):
+        yield bytes([form]) + number(len(content)) + content
+
+
+@dataclass(frozen=True)
+class Received:
+    """A delta of the changed set on a host, its script read.
+
+    Attributes:
+        base: the tree that the host has.
+        files: the result's files.
+        spare: bytes of unchanged files in the reference, at most.
+    """
+
+    base: TreeSource
+    files: Sequence[ScriptedFile]
+    spare: int
+
+    @property
+    def payload_length(self) -> int:
+        """Bytes of payload that the script asks for."""
+        return sum(file.source.body for file in self.files if isinstance(file.source, Recipe))
+
+    def reference(self) -> bytes:
+        """Return the reference, as the origin made it."""
+        return reference(self.base, self.files, self.spare)
+
+    def tar(self, payload: bytes) -> Iterator[bytes]:
+        """Yield the canonical tar of the result, one file in memory at a time."""
+        at = 0
+        for file in self.files:
+            if isinstance(file.source, Kept):
+                content = self.base.read(self.base.entries[file.source.index].path)
+            else:
+                content = payload[at : at + file.source.body]
+                at += file.source.body
+            yield header(TreeEntry(file.path, len(content), file.executable))
+            yield content
+            yield bytes(padding(len(content)))
+        yield END
+
+
+def receive(base: TreeSource, cursor: Cursor, result_length: int) -> Received:
+    """Read the head of a delta of the changed set and leave `cursor` at its payload.
+
+    Raises:
+        DigestError: the script makes more than `result_length` bytes.
+        DocumentError: head or script are malformed.
+    """
+    form = cursor.take(1)[0]
+    content = cursor.take(cursor.take_number(_MAX_SCRIPT))
+    script = Cursor(_open_script(form, content, base.entries))
+    files = read_script(base.entries, script)
+    if script.left:
+        raise DocumentError("something follows the script of the delta's file list")
+    received = Received(base, files, cursor.take_number(1 << 40))
+    if received.payload_length > result_length:
+        raise DigestError("the delta makes more content than the length that was signed")
+    return received
+
+
+def _open_script(form: int, content: bytes, entries: Sequence[TreeEntry]) -> bytes:
+    if form == _PLAIN:
+        return content
+    paths = _paths(entries)
+    if form == _DEFLATED:
+        inflater = zlib.decompressobj(-15, zdict=paths[-32 * KIB :])
+        try:
+            script = inflater.decompress(content, _MAX_SCRIPT)
+        except zlib.error as error:
+            raise DocumentError(f"the delta's file list is malformed: {error}") from error
+        if not inflater.eof or inflater.unused_data:
+            raise DocumentError("the delta's file list is cut off or too long")
+        return script
+    if form == _FRAMED:
+        return b"".join(zstdframe.unsqueeze(content, paths, _MAX_SCRIPT))
+    raise DocumentError(f"the delta's file list has the unknown form {form}")
