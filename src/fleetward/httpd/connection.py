@@ -1,0 +1,432 @@
+"""One client's connection: bytes in, answers out, in the order of the requests.
+
+One request at a time is taken from the buffer; an answer that is ready is written at once, else a
+task sends it while the buffer (and then the kernel) holds what the client sent meanwhile. So
+pipelining needs no queue of its own, and a flood stays with its sender.
+
+    phase      what runs out            then
+    IDLE       idle_timeout             closed
+    HEAD       head_timeout             408, closed
+    BODY       body_timeout             408, closed
+    ANSWERING  (the handler's own)      -
+    LINGERING  linger                   closed
+    any        stall_timeout, while bytes wait for the client   cut
+"""
+
+import asyncio
+import contextlib
+import enum
+import logging
+import math
+from functools import lru_cache
+from typing import Final, Protocol, cast
+
+from fleetward.errors import NetworkError
+from fleetward.httpd.counters import ServerCounters
+from fleetward.httpd.head import END, Head, HeadReader
+from fleetward.httpd.limits import ServerLimits
+from fleetward.httpd.message import Answer, Handler, RefusedRequestError, Request, Response
+from fleetward.httpd.outlet import Outlet
+
+_LOG = logging.getLogger(__name__)
+_FLUSH_BYTES: Final = 64 * 1024
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CLOSE: Final = b"Connection: close\r\n\r\n"
+_KEEP_1_0: Final = b"Connection: keep-alive\r\n\r\n"
+
+
+class Phase(enum.Enum):
+    """What a connection waits for."""
+
+    IDLE = "idle"
+    HEAD = "head"
+    BODY = "body"
+    ANSWERING = "answering"
+    LINGERING = "lingering"
+
+
+@lru_cache(maxsize=8)
+def _timeouts(limits: ServerLimits) -> dict[Phase, float]:
+    """Return for each phase how many seconds it may last."""
+    return {
+        Phase.IDLE: limits.idle_timeout.total_seconds(),
+        Phase.HEAD: limits.head_timeout.total_seconds(),
+        Phase.BODY: limits.body_timeout.total_seconds(),
+        Phase.ANSWERING: math.inf,
+        Phase.LINGERING: limits.linger.total_seconds(),
+    }
+
+
+class Host(Protocol):
+    """What a connection needs of its server."""
+
+    @property
+    def handler(self) -> Handler:
+        """Return what answers."""
+        ...
+
+    @property
+    def limits(self) -> ServerLimits:
+        """Return the limits for clients."""
+        ...
+
+    @property
+    def counters(self) -> ServerCounters:
+        """Return where to count."""
+        ...
+
+    @property
+    def is_stopping(self) -> bool:
+        """Return whether each answer is its connection's last."""
+        ...
+
+    def admit(self, connection: "Connection") -> bool:
+        """Remember the connection; False where there are too many."""
+        ...
+
+    def forget(self, connection: "Connection") -> None:
+        """Forget it."""
+        ...
+
+    def date_line(self) -> bytes:
+        """Return the Date header, with its line end."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """The protocol object that asyncio calls; made by `httpd.server.Server`."""
+
+    def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
+        self._host = host
+        self._limits = host.limits
+        self._loop = loop
+        self._reader = HeadReader(host.limits)
+        self._buffer = b""
+        self._at = 0
+        self._body_parts: list[bytes] = []
+        self._body_missing = 0
+        self._head: Head | None = None
+        self._is_turn_planned = False
+        self._is_reading = True
+        self._is_half_closed = False
+        self._is_last = False
+        self._is_handler_running = False
+        self._phase = Phase.IDLE
+        self._since = loop.time()
+        self._task: asyncio.Task[None] | None = None
+        self._peer = ""
+
+    # -- what asyncio calls ------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or answer 503 where there are too many."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._outlet = Outlet(self._loop, self._transport, self._limits, self._host.counters)
+        name = transport.get_extra_info("peername")
+        self._peer = name[0] if isinstance(name, tuple) else ""
+        if not self._host.admit(self):
+            self._refuse(503)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; answer what they complete."""
+        if self._phase is Phase.LINGERING:
+            return
+        if self._body_missing > 0:
+            self._body_parts.append(data)
+            self._body_missing -= len(data)
+            if self._body_missing > 0:
+                return
+            data = b"".join(self._body_parts)
+            self._body_parts.clear()
+        self._buffer = self._buffer[self._at :] + data if self._buffer else data
+        self._at = 0
+        if self._may_take_turn():
+            self._take_turn()
+        elif len(self._buffer) >= self._limits.max_pipelined_bytes:
+            self._pause_reading()
+
+    def eof_received(self) -> bool:
+        """Let answers that are being sent still leave; a handler that only waits is cancelled."""
+        if self._task is None and not self._is_turn_planned and self._outlet.can_write:
+            return False
+        if self._is_handler_running or not self._transport.can_write_eof():
+            return False
+        self._is_half_closed = True
+        return True
+
+    def pause_writing(self) -> None:
+        """Stop answering until the client has read."""
+        self._outlet.pause()
+
+    def resume_writing(self) -> None:
+        """Go on answering."""
+        self._outlet.resume()
+        if self._task is None and self._phase is not Phase.LINGERING:
+            self._plan_turn()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End what was being sent."""
+        self._phase = Phase.LINGERING
+        self._host.forget(self)
+        if self._task is None:
+            self._outlet.close()
+        else:
+            self._task.cancel()
+
+    # -- deadlines, and the end --------------------------------------------------------------
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """Return what sends the answer now, if any."""
+        return self._task
+
+    def sweep(self, now: float) -> None:
+        """Look at the deadlines; `now` is the loop's time."""
+        if self._outlet.is_stalled(now):
+            self._cut()
+            return
+        if now - self._since <= _timeouts(self._limits)[self._phase]:
+            return
+        if self._phase in {Phase.HEAD, Phase.BODY}:
+            self._refuse(408)
+        elif not self._transport.get_write_buffer_size():
+            self._transport.close()
+
+    def stop(self) -> None:
+        """Close now where nothing is being answered; `Host.is_stopping` does the rest."""
+        if self._phase in {Phase.IDLE, Phase.HEAD} and not self._is_turn_planned:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Cut the connection; what was not sent is lost."""
+        self._transport.abort()
+
+    def _cut(self) -> None:
+        self._host.counters.cut += 1
+        self.abort()
+
+    # -- requests ------------------------------------------------------------------------------
+
+    def _may_take_turn(self) -> bool:
+        return self._task is None and not self._is_turn_planned and self._outlet.can_write
+
+    def _plan_turn(self) -> None:
+        if not self._is_turn_planned:
+            self._is_turn_planned = True
+            self._loop.call_soon(self._planned_turn)
+
+    def _planned_turn(self) -> None:
+        self._is_turn_planned = False
+        if self._may_take_turn() and self._phase is not Phase.LINGERING:
+            self._take_turn()
+
+    def _take_turn(self) -> None:
+        """Answer whole requests, until one needs a task, the client must read, or others wait."""
+        out: list[bytes] = []
+        size = 0
+        for _ in range(self._limits.requests_per_turn):
+            try:
+                request = self._next_request(out)
+            except RefusedRequestError as error:
+                self._outlet.write(out)
+                self._refuse(error.status)
+                return
+            if request is None:
+                self._outlet.write(out)
+                self._wait_for_more()
+                return
+            answer = self._ask(request)
+            if not isinstance(answer, Response) or not isinstance(answer.body, bytes):
+                self._outlet.write(out)
+                self._begin(request, answer)
+                return
+            size += self._append(out, request, answer, answer.body)
+            if self._is_last:
+                self._outlet.write(out)
+                self._end()
+                return
+            self._rest()
+            if size > _FLUSH_BYTES:
+                self._outlet.write(out)
+                size = 0
+                if not self._outlet.can_write:
+                    break
+        self._outlet.write(out)
+        self._plan_turn()
+
+    def _rest(self) -> None:
+        self._phase = Phase.IDLE
+        self._since = self._loop.time()
+
+    def _wait_for_more(self) -> None:
+        if self._is_half_closed:
+            self._end()
+        else:
+            self._resume_reading()
+
+    def _next_request(self, out: list[bytes]) -> Request | None:
+        head = self._head or self._take_head(out)
+        if head is None:
+            return None
+        self._head = head
+        body = b""
+        if head.body_bytes:
+            end = self._at + head.body_bytes
+            self._body_missing = end - len(self._buffer)
+            if self._body_missing > 0:
+                return None
+            body = self._buffer[self._at : end]
+            self._at = end
+        self._phase = Phase.ANSWERING
+        self._host.counters.requests += 1
+        target = head.target
+        return Request(head.method, target.path, target.query, head.headers, body, self._peer)
+
+    def _take_head(self, out: list[bytes]) -> Head | None:
+        buffer = self._buffer
+        while buffer.startswith(b"\r\n", self._at):
+            self._at += 2
+        end = buffer.find(END, self._at)
+        if end < 0:
+            self._wait_for_head()
+            return None
+        start, self._at = self._at, end + len(END)
+        head = self._reader.read(buffer[start : self._at])
+        if head.body_bytes:
+            self._admit_body(head, out)
+        return head
+
+    def _wait_for_head(self) -> None:
+        self._buffer = self._buffer[self._at :]
+        self._at = 0
+        if self._buffer:
+            self._reader.judge_partial(self._buffer)
+            if self._phase is Phase.IDLE:
+                self._phase = Phase.HEAD
+                self._since = self._loop.time()
+
+    def _admit_body(self, head: Head, out: list[bytes]) -> None:
+        if head.body_bytes > self._host.handler.max_body(head.method, head.target.path):
+            raise RefusedRequestError(413, "the body is longer than this resource takes")
+        self._phase = Phase.BODY
+        self._since = self._loop.time()
+        expectation = head.headers.get(b"expect")
+        if expectation is None or head.is_http_1_0:
+            return
+        if expectation.lower() != b"100-continue":
+            raise RefusedRequestError(417, "unknown expectation")
+        if self._at == len(self._buffer):
+            out.append(_CONTINUE)
+
+    def _ask(self, request: Request) -> Answer:
+        try:
+            return self._host.handler.answer(request)
+        except Exception:  # noqa: BLE001 (a handler's bug ends one answer, not the server)
+            _LOG.exception("the handler failed on %s %s", request.method, request.path)
+            return Response(500, close=True)
+
+    # -- answers -------------------------------------------------------------------------------
+
+    def _encode_head(self, response: Response) -> bytes:
+        """Return the head's bytes; notes in `_is_last` whether the connection ends with it."""
+        head, self._head = self._head, None
+        self._is_last = (
+            head is None or not head.keep_alive or response.close or self._host.is_stopping
+        )
+        connection = b"\r\n"
+        if self._is_last:
+            connection = _CLOSE
+        elif head is not None and head.is_http_1_0:
+            connection = _KEEP_1_0
+        return b"".join(
+            (response.status_line, self._host.date_line(), response.encoded, connection)
+        )
+
+    def _append(self, out: list[bytes], request: Request, response: Response, body: bytes) -> int:
+        head = self._encode_head(response)
+        out.append(head)
+        if not body or request.method == "HEAD":
+            return len(head)
+        out.append(body)
+        self._host.counters.delivered_bytes += len(body)
+        return len(head) + len(body)
+
+    def _refuse(self, status: int) -> None:
+        self._host.counters.refused += 1
+        self._head = None
+        self._outlet.write([self._encode_head(Response(status, close=True))])
+        self._end()
+
+    def _end(self) -> None:
+        """Close in such a way that the client can still read the answer."""
+        self._buffer = b""
+        self._at = 0
+        self._phase = Phase.LINGERING
+        self._since = self._loop.time()
+        if self._is_half_closed or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        with contextlib.suppress(OSError):
+            self._transport.write_eof()
+        self._resume_reading()
+
+    def _pause_reading(self) -> None:
+        if self._is_reading and not self._is_half_closed:
+            self._is_reading = False
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._is_reading and not self._transport.is_closing():
+            self._is_reading = True
+            self._transport.resume_reading()
+
+    # -- answers that take time ----------------------------------------------------------------
+
+    def _begin(self, request: Request, answer: Answer) -> None:
+        self._is_handler_running = not isinstance(answer, Response)
+        self._task = self._loop.create_task(self._run(request, answer))
+        owned = answer if isinstance(answer, Response) else None
+        self._task.add_done_callback(lambda task: self._ended(task, owned))
+
+    async def _run(self, request: Request, answer: Answer) -> None:
+        if isinstance(answer, Response):
+            response = answer
+        else:
+            response = await self._awaited(request, answer)
+            self._is_handler_running = False
+        try:
+            body = response.body
+            if isinstance(body, bytes) or request.method == "HEAD":
+                out: list[bytes] = []
+                self._append(out, request, response, body if isinstance(body, bytes) else b"")
+                self._outlet.write(out)
+            else:
+                await self._outlet.send_file(self._encode_head(response), body)
+        finally:
+            response.discard()
+
+    async def _awaited(self, request: Request, answer: Answer) -> Response:
+        assert not isinstance(answer, Response)  # noqa: S101 (for the type checker)
+        try:
+            return await answer
+        except Exception:  # noqa: BLE001 (a handler's bug ends one answer, not the server)
+            _LOG.exception("the handler failed on %s %s", request.method, request.path)
+            return Response(500, close=True)
+
+    def _ended(self, task: asyncio.Task[None], owned: Response | None) -> None:
+        self._task = None
+        if owned is not None:
+            owned.discard()
+        error = None if task.cancelled() else task.exception()
+        if self._phase is Phase.LINGERING or self._transport.is_closing() or task.cancelled():
+            self._outlet.close()
+            self.abort()
+        elif error is not None:
+            if not isinstance(error, (OSError, EOFError, NetworkError)):
+                _LOG.error("an answer broke off", exc_info=error)
+            self._cut()
+        elif self._is_last:
+            self._end()
+        else:
+            self._rest()
+            self._plan_turn()

@@ -1,0 +1,126 @@
+"""Request heads: from bytes to a checked value; httptools reads, this decides what is refused.
+
+Invariants: what is read depends on the bytes alone, never on how they were split, since a head is
+parsed only once it is whole; every framing that two readers could understand differently ends the
+connection (RFC 9112 sections 2.2, 5.1, 6.1 and 11.2).
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import httptools
+
+from fleetward.httpd.limits import ServerLimits
+from fleetward.httpd.message import RefusedRequestError
+from fleetward.httpd.target import Target, parse_target
+
+END: Final = b"\r\n\r\n"
+_BARE = re.compile(rb"(?:^|[^\r])\n|\r[^\n]|\0", re.DOTALL)
+_LINE_OVERHEAD: Final = 32
+"""Bytes of a request line beside its target: the longest method, two spaces and the version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A whole request head.
+
+    Attributes:
+        method: as sent; httptools knows upper-case methods only.
+        target: decoded and normalised.
+        headers: by lower-case name.
+        keep_alive: whether the client wants another request on this connection.
+        is_http_1_0: such a client must be told that the connection stays.
+        body_bytes: what Content-Length says; 0 without one.
+    """
+
+    method: str
+    target: Target
+    headers: dict[bytes, bytes]
+    keep_alive: bool
+    is_http_1_0: bool
+    body_bytes: int
+
+
+class HeadReader:
+    """Reads one head after another; one per connection."""
+
+    def __init__(self, limits: ServerLimits) -> None:
+        self._limits = limits
+        self._longest_line = limits.max_target_bytes + _LINE_OVERHEAD
+        self._renew()
+
+    def _renew(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._hosts = 0
+
+    def on_url(self, target: bytes) -> None:
+        """Take a piece of the target (httptools calls it)."""
+        self._target += target
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header (httptools calls it)."""
+        name = name.lower()
+        value = value.rstrip(b" \t")
+        if name == b"host":
+            self._hosts += 1
+        known = self._headers.get(name)
+        self._headers[name] = value if known is None else known + b", " + value
+
+    def judge_partial(self, received: bytes) -> None:
+        """Refuse what can no longer become a head, before its end has come.
+
+        Args:
+            received: everything since the last request.
+
+        Raises:
+            RefusedRequestError: 400 for a bare CR, LF or NUL; 414 or 431 where it is too long.
+        """
+        prefix = received[: self._limits.max_head_bytes]
+        bare = _BARE.search(prefix)
+        is_long = len(prefix) >= self._longest_line and b"\r\n" not in prefix[: self._longest_line]
+        if is_long and not (bare and bare.end() <= self._longest_line):
+            raise RefusedRequestError(414, "the request target is too long")
+        if bare:
+            raise RefusedRequestError(400, "the head has a bare line end or NUL")
+        if len(received) >= self._limits.max_head_bytes:
+            raise RefusedRequestError(431, "the head is too long")
+
+    def read(self, raw: bytes) -> Head:
+        """Return the head whose bytes are `raw`, which ends in an empty line.
+
+        Raises:
+            RefusedRequestError: 400 (smuggling shapes, Host, bad syntax), 411 (chunked body), 414
+                or 431.
+        """
+        if len(raw) > self._limits.max_head_bytes or b"\r\n" not in raw[: self._longest_line]:
+            self.judge_partial(raw)
+        try:
+            self._parser.feed_data(raw)
+        except httptools.HttpParserUpgrade:
+            head = self._judge(raw)
+            self._renew()
+            return head
+        except httptools.HttpParserError as error:
+            raise RefusedRequestError(400, f"not HTTP: {error}") from error
+        return self._judge(raw)
+
+    def _judge(self, raw: bytes) -> Head:
+        target, headers, hosts = self._target, self._headers, self._hosts
+        self._target, self._headers, self._hosts = b"", {}, 0
+        line_end = raw.find(b"\r\n")
+        if not raw.endswith((b" HTTP/1.1", b" HTTP/1.0"), 0, line_end):
+            raise RefusedRequestError(400, "not an HTTP/1.1 request")
+        is_1_0 = self._parser.get_http_version() == "1.0"
+        if hosts != 1 and not (is_1_0 and hosts == 0):
+            raise RefusedRequestError(400, "the request has no Host header, or two")
+        if b"transfer-encoding" in headers:
+            raise RefusedRequestError(411, "send the body with Content-Length")
+        keep_alive = self._parser.should_keep_alive()
+        body_bytes = int(headers.get(b"content-length", 0))
+        method = self._parser.get_method().decode("ascii")
+        if body_bytes or not keep_alive:
+            self._renew()
+        return Head(method, parse_target(target), headers, keep_alive, is_1_0, body_bytes)
