@@ -1,4 +1,4 @@
-"""A repository's folder over HTTP: the paths of `httpd.layout`, and 404 for everything else.
+"""A repository's folder over HTTP: the paths of `wire.layout`, and 404 for everything else.
 
 Invariants: no link is followed, in any component, so nothing outside the root is ever served;
 a cached file is compared with its name on every request (device, inode, size, modification), so
@@ -10,10 +10,10 @@ import os
 import stat
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from fleetward.httpd.conditional import NotModified, Whole, represent, select
-from fleetward.httpd.layout import Kind, RepositoryPath, parse_path
 from fleetward.httpd.limits import FileLimits
 from fleetward.httpd.message import (
     METHOD_NOT_ALLOWED,
@@ -23,6 +23,7 @@ from fleetward.httpd.message import (
     Request,
     Response,
 )
+from fleetward.wire.layout import RepositoryPath, parse_repository_path
 
 NOT_FOUND_METADATA = Response(404, (("Cache-Control", "no-store"),))
 """A 404 of N+1.root.json that some cache kept would hide a new root from its clients."""
@@ -75,7 +76,7 @@ class RepositoryFiles:
 
     def _is_current(self, path: str, cached: _Cached) -> bool:
         try:
-            return _identity(os.stat(self._root + path)) == cached.identity  # noqa: PTH116 (speed)
+            return _identity(os.stat(f"{self._root}/{path}")) == cached.identity  # noqa: PTH116 (speed)
         except OSError:
             return False
 
@@ -83,7 +84,7 @@ class RepositoryFiles:
         """Open a regular file without following any link below the root."""
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         folder: int | None = None
-        names = path.split("/")[1:]
+        names = path.split("/")
         try:
             folder = os.open(self._root, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
             for name in names[:-1]:
@@ -140,15 +141,21 @@ class RepositoryHandler:
         """Return the file, 404, or 405."""
         if request.method not in {"GET", "HEAD"}:
             return METHOD_NOT_ALLOWED
-        path = parse_path(request.path)
+        path = path_of(request.path)
         if path is None:
             return NOT_FOUND
         return self._files.respond(request, path) or not_found(path)
 
 
+@lru_cache(maxsize=4096)
+def path_of(url_path: str) -> RepositoryPath | None:
+    """Return what a request's path names, or None where no repository has it."""
+    return parse_repository_path(url_path[1:])
+
+
 def not_found(path: RepositoryPath) -> Response:
     """Return the 404 of a path that the repository could have."""
-    return NOT_FOUND if path.kind is Kind.BLOB else NOT_FOUND_METADATA
+    return NOT_FOUND if path.path.startswith("blobs/") else NOT_FOUND_METADATA
 
 
 def _identity(status: os.stat_result) -> _Identity:
@@ -156,7 +163,7 @@ def _identity(status: os.stat_result) -> _Identity:
 
 
 def _headers(path: RepositoryPath, etag: bytes) -> tuple[tuple[str, str], ...]:
-    return (("ETag", etag.decode()), ("Cache-Control", path.kind.cache_control))
+    return (("ETag", etag.decode()), ("Cache-Control", path.freshness.value))
 
 
 def _respond_cached(request: Request, path: RepositoryPath, cached: _Cached) -> Response:

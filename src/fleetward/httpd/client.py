@@ -1,0 +1,224 @@
+"""Requests to one upstream: kept connections, TLS, an HTTP proxy; no redirects, no cookies.
+
+A status is handed to the caller as it is, 3xx too: nothing is followed, since a redirect would
+let one upstream send a relay to any address.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Final, Self
+
+from fleetward.errors import NetworkError, SlowTransferError
+from fleetward.httpd.endpoint import Endpoint
+from fleetward.httpd.exchange import Exchange, ResponseHead
+from fleetward.httpd.limits import ClientLimits
+from fleetward.httpd.message import encode_headers
+
+_COMMON: Final = (("User-Agent", "fleetward"), ("Accept-Encoding", "identity"))
+
+
+class UpstreamResponse:
+    """A response whose body is still coming; an async context manager.
+
+    Attributes:
+        status: the HTTP status.
+        headers: by lower-case name.
+        length: of the body where it is told.
+    """
+
+    def __init__(self, client: "UpstreamClient", exchange: Exchange, head: ResponseHead) -> None:
+        self.status = head.status
+        self.headers = head.headers
+        self.length = head.length
+        self._client = client
+        self._exchange = exchange
+
+    async def __aenter__(self) -> Self:
+        """Return the response."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Keep the connection where the body was read to its end, else close it."""
+        self._client.give_back(self._exchange)
+
+    async def next_piece(self) -> bytes:
+        """Return the next piece of the body; empty at its end.
+
+        Raises:
+            NetworkError: the upstream failed in the middle.
+            SlowTransferError: it stopped, or fell under the minimum rate.
+        """
+        return await self._exchange.next_piece()
+
+    async def read(self, max_bytes: int, seconds: float) -> bytes:
+        """Return the whole body.
+
+        Args:
+            max_bytes: a byte more is an error (endless data).
+            seconds: a body that takes longer is an error, however it trickles.
+
+        Raises:
+            NetworkError: as `next_piece`, or too long.
+            SlowTransferError: as `next_piece`, or too late.
+        """
+        body = bytearray()
+        try:
+            async with asyncio.timeout(seconds):
+                while piece := await self.next_piece():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise NetworkError(f"a body has more than {max_bytes} bytes")
+        except TimeoutError as error:
+            raise SlowTransferError(f"a body took more than {seconds:g} s") from error
+        return bytes(body)
+
+
+class UpstreamClient:
+    """Asks one upstream, directly or through a proxy.
+
+    Attributes:
+        endpoint: whom.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        limits: ClientLimits | None = None,
+        tls: ssl.SSLContext | None = None,
+        proxy: Endpoint | None = None,
+    ) -> None:
+        """Take what to connect to; nothing is connected yet.
+
+        Args:
+            endpoint: the upstream.
+            limits: what it may take.
+            tls: for https; None takes the system's certificate authorities.
+            proxy: an HTTP proxy to go through.
+        """
+        self.endpoint = endpoint
+        self._limits = limits or ClientLimits()
+        self._tls = tls
+        self._proxy = proxy
+        self._idle: list[Exchange] = []
+
+    async def get(
+        self, path: str, headers: Iterable[tuple[str, str]] = (), *, method: str = "GET"
+    ) -> UpstreamResponse:
+        """Send a request; use the response in `async with`.
+
+        Args:
+            path: absolute, ASCII, without characters that need an escape.
+            headers: besides Host, User-Agent and Accept-Encoding.
+            method: GET or HEAD.
+
+        Raises:
+            NetworkError: no connection, or it failed before the head was whole.
+            SlowTransferError: no connection or no head in time.
+        """
+        raw = self._encode(method, path, headers)
+        has_body = method != "HEAD"
+        kept = self._take_idle()
+        if kept is not None:
+            try:
+                return UpstreamResponse(self, kept, await kept.request(raw, has_body=has_body))
+            except SlowTransferError:
+                raise
+            except NetworkError:
+                kept.close()
+        exchange = await self._connect()
+        try:
+            return UpstreamResponse(self, exchange, await exchange.request(raw, has_body=has_body))
+        except BaseException:
+            exchange.close()
+            raise
+
+    def _encode(self, method: str, path: str, headers: Iterable[tuple[str, str]]) -> bytes:
+        target = self.endpoint.base + path
+        own: tuple[tuple[str, str], ...] = (("Host", self.endpoint.host_header), *_COMMON)
+        if self._proxy is not None and not self.endpoint.is_tls:
+            target = f"http://{self.endpoint.host_header}{target}"
+            own += _proxy_headers(self._proxy)
+        return f"{method} {target} HTTP/1.1\r\n".encode("ascii") + (
+            encode_headers((*own, *headers)) + b"\r\n"
+        )
+
+    def _take_idle(self) -> Exchange | None:
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            exchange = self._idle.pop()
+            age = now - exchange.idle_since
+            if exchange.is_reusable and age < self._limits.idle_timeout.total_seconds():
+                return exchange
+            exchange.close()
+        return None
+
+    def give_back(self, exchange: Exchange) -> None:
+        """Keep a connection for the next request, where it may be."""
+        if exchange.is_reusable and len(self._idle) < self._limits.max_idle:
+            exchange.idle_since = asyncio.get_running_loop().time()
+            self._idle.append(exchange)
+        else:
+            exchange.close()
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        while self._idle:
+            self._idle.pop().close()
+
+    # -- connecting ----------------------------------------------------------------------------
+
+    async def _connect(self) -> Exchange:
+        seconds = self._limits.connect_timeout.total_seconds()
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._connect_now()
+        except TimeoutError as error:
+            raise SlowTransferError(f"{self.endpoint} did not connect in {seconds:g} s") from error
+        except (OSError, ssl.SSLError) as error:
+            raise NetworkError(f"cannot connect to {self.endpoint}: {error}") from error
+
+    async def _connect_now(self) -> Exchange:
+        loop = asyncio.get_running_loop()
+        exchange = Exchange(loop, self._limits, str(self.endpoint))
+        hop = self._proxy or self.endpoint
+        tls = (self._tls or ssl.create_default_context()) if self.endpoint.is_tls else None
+        direct_tls = tls if self._proxy is None else None
+        await loop.create_connection(lambda: exchange, hop.host, hop.port, ssl=direct_tls)
+        if self._proxy is None or tls is None:
+            return exchange
+        try:
+            await self._tunnel(exchange, self._proxy, tls)
+        except BaseException:
+            exchange.close()
+            raise
+        return exchange
+
+    async def _tunnel(self, exchange: Exchange, proxy: Endpoint, tls: ssl.SSLContext) -> None:
+        authority = self.endpoint.authority
+        headers = (("Host", authority), *_proxy_headers(proxy))
+        raw = f"CONNECT {authority} HTTP/1.1\r\n".encode("ascii") + encode_headers(headers)
+        head = await exchange.request(raw + b"\r\n", has_body=False)
+        if head.status != 200:
+            raise NetworkError(f"the proxy {proxy} refused {authority}: status {head.status}")
+        transport = exchange.transport
+        loop = asyncio.get_running_loop()
+        if transport is None:
+            raise NetworkError(f"the proxy {proxy} went away")
+        over_tls = await loop.start_tls(
+            transport, exchange, tls, server_hostname=self.endpoint.host
+        )
+        if over_tls is None:
+            raise NetworkError(f"the proxy {proxy} went away")
+        exchange.connection_made(over_tls)
+
+
+def _proxy_headers(proxy: Endpoint) -> tuple[tuple[str, str], ...]:
+    return (("Proxy-Authorization", proxy.authorization),) if proxy.authorization else ()
