@@ -344,6 +344,11 @@ class HttpSession:
         self._settings = settings or HttpSettings()
         self._managers: dict[tuple[str, str | None], urllib3.PoolManager] = {}
 
+    @property
+    def limits(self) -> TransferLimits:
+        """What a transfer may take unless `get` is told otherwise."""
+        return self._settings.limits
+
     def close(self) -> None:
         """Close the kept connections."""
         for manager in self._managers.values():
@@ -449,7 +454,9 @@ class HttpSession:
             settings["ssl_context"] = self._tls()
         try:
             manager = (
-                urllib3.ProxyManager(proxy, **settings) if proxy else urllib3.PoolManager(**settings)
+                urllib3.ProxyManager(proxy, **settings)
+                if proxy
+                else urllib3.PoolManager(**settings)
             )
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             raise ConfigurationError(
@@ -482,9 +489,7 @@ def _scheme_and_host(url: str) -> tuple[str, str]:
 _RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 
 
-def _refuse(
-    url: str, response: urllib3.BaseHTTPResponse, *, offset: int, etag: str | None
-) -> None:
+def _refuse(url: str, response: urllib3.BaseHTTPResponse, *, offset: int, etag: str | None) -> None:
     """Raise unless the answer is one that the request allows."""
     status = response.status
     if status in {403, 404, 410}:
