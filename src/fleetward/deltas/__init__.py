@@ -10,12 +10,12 @@ takes no more memory and gives no more bytes than signed lengths allow, whatever
 Deliberately not here: fetching, the choice between deltas and pack (core.fetchplan), and disk.
 """
 
+from fleetward.deltas.cursor import UnusableDeltaError
 from fleetward.deltas.pack import PACK_MEMORY, decode_pack, encode_pack, pack_pieces
 from fleetward.deltas.registry import (
     CODECS,
     MEMORY_BUDGET,
     EncodedDelta,
-    UnusableDeltaError,
     apply_delta,
     encode_deltas,
 )

@@ -21,7 +21,7 @@ from typing import Protocol
 from fleetward.core.limits import KIB, MIB
 from fleetward.deltas import zstdframe
 from fleetward.deltas.cursor import Cursor, number
-from fleetward.deltas.layouts import Comparison, receive, reference
+from fleetward.deltas.layouts import Bounds, Comparison, receive
 from fleetward.deltas.trees import TreeSource, tar_bytes
 from fleetward.errors import DigestError, DocumentError
 from fleetward.wire.tar import tar_length
@@ -42,15 +42,21 @@ _LZMA_PROPERTIES = ((3, 0, 0), (3, 0, 2), (0, 0, 0), (0, 2, 2))
 
 
 class Codec(Protocol):
-    """One way to write a delta."""
+    """One way to write a delta.
+
+    Attributes:
+        name: what the manifest calls it.
+        opens: gzip members may travel opened.
+    """
 
     name: str
+    opens: bool
 
     def encode(self, comparison: Comparison, memory_budget: int) -> Iterator[tuple[bytes, int]]:
         """Yield deltas and the bytes of memory that applying each takes; none where it is no use."""
         ...
 
-    def apply(self, base: TreeSource, cursor: Cursor, result_length: int) -> Iterator[bytes]:
+    def apply(self, base: TreeSource, cursor: Cursor, bounds: Bounds) -> Iterator[bytes]:
         """Yield the result's tar, as `registry.apply_delta` says."""
         ...
 
@@ -66,6 +72,7 @@ class ChangedSet:
     """The changed files against a prefix of old files."""
 
     name = "changed-set"
+    opens = True
 
     def encode(self, comparison: Comparison, memory_budget: int) -> Iterator[tuple[bytes, int]]:
         """Yield the cheap delta (changed files as prefix) and the one with all that fits."""
@@ -77,17 +84,15 @@ class ChangedSet:
                 yield self._encode(comparison, spare)
 
     def _encode(self, comparison: Comparison, spare: int) -> tuple[bytes, int]:
-        prefix = (
-            comparison.near if not spare else reference(comparison.base, comparison.files, spare)
-        )
+        prefix = comparison.reference(spare) if spare else comparison.near
         payload = comparison.payload
         frame = zstdframe.squeeze(payload, prefix, zstd_options(len(prefix) + len(payload)))
         head = VERSION + comparison.script + number(spare)
         return head + frame, len(prefix) + 2 * len(payload) + _OVERHEAD
 
-    def apply(self, base: TreeSource, cursor: Cursor, result_length: int) -> Iterator[bytes]:
+    def apply(self, base: TreeSource, cursor: Cursor, bounds: Bounds) -> Iterator[bytes]:
         """Yield the result's tar."""
-        received = receive(base, cursor, result_length)
+        received = receive(base, cursor, bounds)
         most = received.payload_length
         pieces = zstdframe.unsqueeze(cursor.take_rest(), received.reference(), most)
         payload = b"".join(pieces)
@@ -100,6 +105,7 @@ class WholeTree:
     """The result's tar against the base's."""
 
     name = "whole-tree"
+    opens = False
 
     def encode(self, comparison: Comparison, memory_budget: int) -> Iterator[tuple[bytes, int]]:
         """Yield one delta where both tars are small enough for the slow settings."""
@@ -110,15 +116,18 @@ class WholeTree:
         frame = zstdframe.squeeze(tar, prefix, zstd_options(sum(lengths)))
         yield VERSION + frame, sum(lengths) + _OVERHEAD
 
-    def apply(self, base: TreeSource, cursor: Cursor, result_length: int) -> Iterator[bytes]:
+    def apply(self, base: TreeSource, cursor: Cursor, bounds: Bounds) -> Iterator[bytes]:
         """Yield the result's tar."""
-        return zstdframe.unsqueeze(cursor.take_rest(), tar_bytes(base), result_length)
+        length = tar_length(base.entries)
+        bounds.admit(length + bounds.result_length)
+        return zstdframe.unsqueeze(cursor.take_rest(), tar_bytes(base), bounds.result_length)
 
 
 class HdiffPatch:
     """The changed files as hdiffpatch sees them: best where programs were built again."""
 
     name = "hdiffpatch"
+    opens = True
 
     def encode(self, comparison: Comparison, memory_budget: int) -> Iterator[tuple[bytes, int]]:
         """Yield one delta where the changed files are within the limit."""
@@ -135,9 +144,9 @@ class HdiffPatch:
         streams = (_lzma(patch, *each) for each in _LZMA_PROPERTIES)
         yield VERSION + comparison.script + number(0) + min(streams, key=len), needed
 
-    def apply(self, base: TreeSource, cursor: Cursor, result_length: int) -> Iterator[bytes]:
+    def apply(self, base: TreeSource, cursor: Cursor, bounds: Bounds) -> Iterator[bytes]:
         """Yield the result's tar."""
-        received = receive(base, cursor, result_length)
+        received = receive(base, cursor, bounds)
         most = received.payload_length
         patch = _unlzma(cursor, 2 * most + 64 * KIB)
         if _patched_length(patch) != most:

@@ -9,6 +9,15 @@ Deliberately not here: what the numbers mean.
 
 from fleetward.errors import DocumentError
 
+
+class UnusableDeltaError(DocumentError):
+    """A sound delta that this host cannot apply: the caller takes another delta or the pack.
+
+    Its codec is unknown here, it takes more memory than the host allows, or this host's zlib does
+    not make the bytes that the origin's made.
+    """
+
+
 MAX_NUMBER_BYTES = 9
 """63 bits: more than any length; stops a number without end."""
 

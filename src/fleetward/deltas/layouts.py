@@ -15,20 +15,23 @@ the order of the base. Files beside a changed or added one are taken first and s
 
 The base's paths are each followed by a zero byte; the dictionary of deflate is their last 32 KiB.
 
+Files with gzip members travel opened where their encoder was proven; in the reference every file
+that is changed or dropped stands in its opened form (deltas.members), unchanged ones as they are.
+
 Deliberately not here: how payload and reference become few bytes (the codecs).
 """
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from fleetward.core.limits import KIB, MIB
 from fleetward.core.tree import TreeEntry
 from fleetward.deltas import zstdframe
-from fleetward.deltas.cursor import Cursor, number
-from fleetward.deltas.members import Recipe
+from fleetward.deltas.cursor import Cursor, UnusableDeltaError, number
+from fleetward.deltas.members import MAX_EXPANSION, Opener, Recipe, closed, opened_form
 from fleetward.deltas.script import Kept, ScriptedFile, read_script, write_script
 from fleetward.deltas.trees import TreeSource
 from fleetward.errors import DigestError, DocumentError
@@ -36,6 +39,9 @@ from fleetward.wire.tar import END, header, padding
 
 _MAX_SCRIPT = 64 * MIB
 """Bytes of a file list's script: some sixty for each of a million files."""
+
+MAX_REFERENCE = 1 << 30
+"""Bytes of reference that the origin ever makes, whatever the budget."""
 
 _PLAIN, _DEFLATED, _FRAMED = range(3)
 
@@ -48,23 +54,33 @@ class Comparison:
         base: the tree that hosts have.
         result: the tree that they are to have.
         files: the result's files, each with its source.
+        bodies: of the opened files, by path.
+        encoders: names of what makes gzip members again.
     """
 
     base: TreeSource
     result: TreeSource
     files: tuple[ScriptedFile, ...]
+    bodies: Mapping[str, bytes]
+    encoders: tuple[str, ...]
 
     @cached_property
     def payload(self) -> bytes:
         """The bodies of all files whose content the base does not have."""
         return b"".join(
-            self.result.read(file.path) for file in self.files if isinstance(file.source, Recipe)
+            self.bodies.get(file.path) or self.result.read(file.path)
+            for file in self.files
+            if isinstance(file.source, Recipe)
         )
 
     @cached_property
     def near(self) -> bytes:
         """The reference without spare."""
-        return reference(self.base, self.files, 0)
+        return self.reference(0)
+
+    def reference(self, spare: int) -> bytes:
+        """The reference with `spare` bytes of unchanged files at most."""
+        return reference(self.base, self.files, spare, MAX_REFERENCE)
 
     @cached_property
     def script(self) -> bytes:
@@ -89,7 +105,9 @@ def compare(base: TreeSource, result: TreeSource) -> Comparison:
     by_path = {entry.path: index for index, entry in enumerate(base.entries)}
     digests = [_content_digest(base, entry) for entry in base.entries]
     by_digest = {digest: index for index, digest in reversed(list(enumerate(digests)))}
+    opener = Opener()
     files = []
+    bodies = {}
     for entry in result.entries:
         digest = _content_digest(result, entry)
         replaces = by_path.get(entry.path)
@@ -97,10 +115,12 @@ def compare(base: TreeSource, result: TreeSource) -> Comparison:
             source: Kept | Recipe = Kept(replaces)
         elif replaces is None and digest in by_digest and entry.length:
             source = Kept(by_digest[digest])
+        elif opened := opener.open(result.read(entry.path)):
+            source, bodies[entry.path] = opened
         else:
             source = Recipe((), entry.length)
         files.append(ScriptedFile(entry.path, entry.executable, source, replaces))
-    return Comparison(base, result, tuple(files))
+    return Comparison(base, result, tuple(files), bodies, tuple(opener.encoders))
 
 
 def _content_digest(tree: TreeSource, entry: TreeEntry) -> bytes:
@@ -111,12 +131,25 @@ def _kept_in_place(files: Sequence[ScriptedFile]) -> set[int]:
     return {f.replaces for f in files if f.replaces is not None and isinstance(f.source, Kept)}
 
 
-def reference(base: TreeSource, files: Sequence[ScriptedFile], spare: int) -> bytes:
-    """Return the reference: `spare` bytes of unchanged files at most, then the others."""
+def reference(base: TreeSource, files: Sequence[ScriptedFile], spare: int, most: int) -> bytes:
+    """Return the reference: `spare` bytes of unchanged files at most, then the others.
+
+    Raises:
+        UnusableDeltaError: it has more than `most` bytes.
+    """
     kept = _kept_in_place(files)
     far = _spared(base.entries, files, kept, spare) if spare else []
-    near = [index for index in range(len(base.entries)) if index not in kept]
-    return b"".join(base.read(base.entries[index].path) for index in far + near)
+    pieces = []
+    for index in [*far, *(index for index in range(len(base.entries)) if index not in kept)]:
+        entry = base.entries[index]
+        most -= entry.length
+        if most >= 0:
+            content = base.read(entry.path)
+            pieces.append(content if index in kept else opened_form(content))
+            most -= len(pieces[-1]) - entry.length
+        if most < 0:
+            raise UnusableDeltaError("the delta takes more memory than it may: take the pack")
+    return b"".join(pieces)
 
 
 def _spared(
@@ -148,7 +181,34 @@ def _scripts(script: bytes, paths: bytes) -> Iterator[bytes]:
         yield bytes([form]) + number(len(content)) + content
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a delta may do on a host.
+
+    Attributes:
+        result_length: signed bytes of the result's tar.
+        max_memory: bytes that applying may take.
+        encoders: names of what makes gzip members again.
+    """
+
+    result_length: int
+    max_memory: int
+    encoders: tuple[str, ...] = ()
+
+    def admit(self, memory: int) -> None:
+        """Return where `memory` bytes may be taken.
+
+        Raises:
+            UnusableDeltaError: they may not.
+        """
+        if memory > self.max_memory:
+            raise UnusableDeltaError(
+                f"the delta takes {memory} bytes of memory, more than the {self.max_memory} that "
+                "it may: take another or the pack"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Received:
     """A delta of the changed set on a host, its script read.
 
@@ -156,11 +216,13 @@ class Received:
         base: the tree that the host has.
         files: the result's files.
         spare: bytes of unchanged files in the reference, at most.
+        bounds: what the delta may do.
     """
 
     base: TreeSource
     files: Sequence[ScriptedFile]
     spare: int
+    bounds: Bounds
 
     @property
     def payload_length(self) -> int:
@@ -168,30 +230,41 @@ class Received:
         return sum(file.source.body for file in self.files if isinstance(file.source, Recipe))
 
     def reference(self) -> bytes:
-        """Return the reference, as the origin made it."""
-        return reference(self.base, self.files, self.spare)
+        """Return the reference, as the origin made it.
+
+        Raises:
+            UnusableDeltaError: it takes more memory than the bounds.
+        """
+        most = self.bounds.max_memory - 2 * self.payload_length
+        return reference(self.base, self.files, self.spare, most)
 
     def tar(self, payload: bytes) -> Iterator[bytes]:
-        """Yield the canonical tar of the result, one file in memory at a time."""
+        """Yield the canonical tar of the result, one file in memory at a time.
+
+        Raises:
+            DocumentError: a gzip member cannot be made again as its recipe says.
+        """
         at = 0
         for file in self.files:
             if isinstance(file.source, Kept):
                 content = self.base.read(self.base.entries[file.source.index].path)
             else:
-                content = payload[at : at + file.source.body]
-                at += file.source.body
+                body = payload[at : at + file.source.body]
+                content = closed(file.source, body, self.bounds.encoders)
+                at += len(body)
             yield header(TreeEntry(file.path, len(content), file.executable))
             yield content
             yield bytes(padding(len(content)))
         yield END
 
 
-def receive(base: TreeSource, cursor: Cursor, result_length: int) -> Received:
+def receive(base: TreeSource, cursor: Cursor, bounds: Bounds) -> Received:
     """Read the head of a delta of the changed set and leave `cursor` at its payload.
 
     Raises:
-        DigestError: the script makes more than `result_length` bytes.
+        DigestError: the script makes more than the bounds' `result_length` bytes.
         DocumentError: head or script are malformed.
+        UnusableDeltaError: the payload takes more memory than the bounds.
     """
     form = cursor.take(1)[0]
     content = cursor.take(cursor.take_number(_MAX_SCRIPT))
@@ -199,9 +272,17 @@ def receive(base: TreeSource, cursor: Cursor, result_length: int) -> Received:
     files = read_script(base.entries, script)
     if script.left:
         raise DocumentError("something follows the script of the delta's file list")
-    received = Received(base, files, cursor.take_number(1 << 40))
-    if received.payload_length > result_length:
+    received = Received(base, files, cursor.take_number(1 << 40), bounds)
+    inflated = sum(
+        member.inflated
+        for file in files
+        if isinstance(file.source, Recipe)
+        for member in file.source.members
+    )
+    plain = received.payload_length - inflated
+    if plain + inflated // MAX_EXPANSION > bounds.result_length:
         raise DigestError("the delta makes more content than the length that was signed")
+    bounds.admit(2 * received.payload_length)
     return received
 
 

@@ -12,24 +12,19 @@ from dataclasses import dataclass
 
 from fleetward.core.limits import MIB
 from fleetward.deltas.codecs import VERSION, ChangedSet, Codec, HdiffPatch, WholeTree
-from fleetward.deltas.cursor import Cursor
-from fleetward.deltas.layouts import compare
+from fleetward.deltas.cursor import Cursor, UnusableDeltaError
+from fleetward.deltas.layouts import Bounds, compare
 from fleetward.deltas.trees import TreeSource, tree_digest
-from fleetward.errors import DigestError, DocumentError, TrustError
+from fleetward.errors import DigestError, TrustError
 from fleetward.wire.tar import tar_length
 
 MEMORY_BUDGET = 128 * MIB
 """Bytes that applying a delta may take, unless set otherwise."""
 
+MAX_MEMORY = 1 << 30
+"""Bytes that applying a delta may take where the caller sets no limit."""
+
 CODECS: dict[str, Codec] = {c.name: c for c in (ChangedSet(), HdiffPatch(), WholeTree())}
-
-
-class UnusableDeltaError(DocumentError):
-    """A sound delta that this host cannot apply: the caller takes another delta or the pack.
-
-    Its codec is unknown here, it takes more memory than the host allows, or this host's zlib does
-    not make the bytes that the origin's made.
-    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +59,9 @@ def encode_deltas(
     """
     comparison = compare(base, result)
     digest = tree_digest(result)
+    encoder = ",".join(comparison.encoders) or None
     candidates = [
-        EncodedDelta(codec.name, None, memory, content)
+        EncodedDelta(codec.name, encoder if codec.opens else None, memory, content)
         for codec in CODECS.values()
         for content, memory in codec.encode(comparison, memory_budget)
     ]
@@ -111,7 +107,7 @@ def apply_delta(
         delta: the blob.
         encoder: the manifest's name of what makes gzip members again.
         result_length: the signed length of the tar; never a byte more is yielded.
-        max_memory: bytes that applying may take, None for no limit but those of the lengths.
+        max_memory: bytes that applying may take, `MAX_MEMORY` where it is None.
 
     Raises:
         UnusableDeltaError: the codec is unknown, `max_memory` does not do, or this host cannot
@@ -123,19 +119,28 @@ def apply_delta(
     known = CODECS.get(codec)
     if known is None:
         raise UnusableDeltaError(f"this version knows no codec {codec!r}: take the pack")
-    del encoder, max_memory  # until codecs know them
-    return _bounded(known, base, delta, result_length)
+    bounds = Bounds(
+        result_length,
+        MAX_MEMORY if max_memory is None else max_memory,
+        tuple(encoder.split(",")) if encoder else (),
+    )
+    return _bounded(known, base, delta, bounds)
 
 
-def _bounded(codec: Codec, base: TreeSource, delta: bytes, result_length: int) -> Iterator[bytes]:
+def _bounded(codec: Codec, base: TreeSource, delta: bytes, bounds: Bounds) -> Iterator[bytes]:
     cursor = Cursor(delta)
     if cursor.take(1) != VERSION:
         raise UnusableDeltaError("the delta is of a newer version of its codec: take the pack")
     made = 0
-    for piece in codec.apply(base, cursor, result_length):
+    for piece in codec.apply(base, cursor, bounds):
         made += len(piece)
-        if made > result_length:
-            raise DigestError(f"the delta makes more than the {result_length} bytes signed")
+        if made > bounds.result_length:
+            raise DigestError(f"the delta makes more than the {bounds.result_length} bytes signed")
         yield piece
-    if made != result_length:
-        raise DigestError(f"the delta makes {made} bytes instead of {result_length}")
+    if made == bounds.result_length:
+        return
+    if bounds.encoders:
+        raise UnusableDeltaError(
+            "this host's zlib makes other bytes than the origin's: take the pack"
+        )
+    raise DigestError(f"the delta makes {made} bytes instead of {bounds.result_length}")
