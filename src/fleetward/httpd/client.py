@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from fleetward.errors import NetworkError, SlowTransferError
 from fleetward.httpd.endpoint import Endpoint
-from fleetward.httpd.exchange import Exchange, ResponseHead
+from fleetward.httpd.exchange import Exchange, ResponseHead, Traffic
 from fleetward.httpd.limits import ClientLimits
 from fleetward.httpd.message import encode_headers
 
@@ -85,6 +85,7 @@ class UpstreamClient:
 
     Attributes:
         endpoint: whom.
+        traffic: what went over its connections so far.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class UpstreamClient:
             proxy: an HTTP proxy to go through.
         """
         self.endpoint = endpoint
+        self.traffic = Traffic()
         self._limits = limits or ClientLimits()
         self._tls = tls
         self._proxy = proxy
@@ -187,7 +189,7 @@ class UpstreamClient:
 
     async def _connect_now(self) -> Exchange:
         loop = asyncio.get_running_loop()
-        exchange = Exchange(loop, self._limits, str(self.endpoint))
+        exchange = Exchange(loop, self._limits, self.traffic, str(self.endpoint))
         hop = self._proxy or self.endpoint
         tls = (self._tls or ssl.create_default_context()) if self.endpoint.is_tls else None
         direct_tls = tls if self._proxy is None else None

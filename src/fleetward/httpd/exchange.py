@@ -18,6 +18,21 @@ from fleetward.httpd.limits import ClientLimits
 _IDENTITY: Final = frozenset({b"", b"identity"})
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What went over the connections to one upstream (under TLS, if there is any).
+
+    Attributes:
+        requests: sent.
+        sent_bytes: of requests.
+        received_bytes: of responses, heads included.
+    """
+
+    requests: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class ResponseHead:
     """What an upstream answered, before the body.
@@ -36,8 +51,11 @@ class ResponseHead:
 class Exchange(asyncio.Protocol):
     """The protocol object of one upstream connection; one response at a time."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limits: ClientLimits, name: str) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limits: ClientLimits, traffic: Traffic, name: str
+    ) -> None:
         self._loop = loop
+        self._traffic = traffic
         self._limits = limits
         self._name = name
         self._transport: asyncio.Transport | None = None
@@ -69,6 +87,7 @@ class Exchange(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the response."""
+        self._traffic.received_bytes += len(data)
         if self._is_complete:
             self._fail("sent bytes that nobody asked for")
             return
@@ -152,6 +171,8 @@ class Exchange(asyncio.Protocol):
         if self._error is None and self._is_closed:
             self._fail("ended the connection")
         if self._transport is not None:
+            self._traffic.requests += 1
+            self._traffic.sent_bytes += len(raw)
             self._transport.write(raw)
         try:
             async with asyncio.timeout(self._limits.head_timeout.total_seconds()):

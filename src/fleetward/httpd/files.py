@@ -31,7 +31,7 @@ NOT_FOUND_METADATA = Response(404, (("Cache-Control", "no-store"),))
 _Identity = tuple[int, int, int, int]
 
 
-def etag_of(path: RepositoryPath, content: bytes) -> bytes:
+def etag_of(path: RepositoryPath, content: bytes = b"") -> bytes:
     """Return the strong ETag of a file: 16 hex digits of its digest, in quotes.
 
     The digest is the one in the name where the name says it, else that of `content`.
@@ -106,7 +106,7 @@ class RepositoryFiles:
         with os.fdopen(descriptor, "rb") as stream:
             content = stream.read(self._limits.max_cached_file + 1)
         etag = etag_of(path, content)
-        headers = _headers(path, etag)
+        headers = file_headers(path, etag)
         not_modified = Response(304, headers)
         whole = Response(200, headers, content)
         cached = _Cached(_identity(status), etag, content, whole, not_modified)
@@ -162,7 +162,8 @@ def _identity(status: os.stat_result) -> _Identity:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def _headers(path: RepositoryPath, etag: bytes) -> tuple[tuple[str, str], ...]:
+def file_headers(path: RepositoryPath, etag: bytes) -> tuple[tuple[str, str], ...]:
+    """Return the headers that tell a file's version and how long caches may keep it."""
     return (("ETag", etag.decode()), ("Cache-Control", path.freshness.value))
 
 
@@ -175,7 +176,7 @@ def _respond_cached(request: Request, path: RepositoryPath, cached: _Cached) -> 
         return cached.not_modified
     return represent(
         selection,
-        _headers(path, cached.etag),
+        file_headers(path, cached.etag),
         len(content),
         lambda first, length: content[first : first + length],
     )
@@ -188,7 +189,7 @@ def _respond_file(
     length = status.st_size
     response = represent(
         select(request.method, request.headers, etag, length),
-        _headers(path, etag),
+        file_headers(path, etag),
         length,
         lambda first, count: FileBody(descriptor, first, count),
     )

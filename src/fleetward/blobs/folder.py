@@ -1,0 +1,217 @@
+"""Blobs in a folder: `blobs/sha256/ab/<digest>`, and `partial/<digest>.<source>` on the way in.
+
+The promise on power loss: a name under `blobs/` holds the whole verified blob, since the file is
+synced before it gets that name and the folder after. A partial file promises nothing: whoever
+resumes it reads and hashes all of it again.
+
+This is the data plane's own disk I/O (see `httpd`): `adapters.disk` has no descriptor that can be
+read by `sendfile` while it is written.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from fleetward.blobs.store import BlobWriter, StoredBlob
+from fleetward.core.digest import Sha256, parse_sha256, sha256_of
+from fleetward.errors import DigestError, DiskError, DocumentError
+
+_PIECE: Final = 1024 * 1024
+_TAG_DIGITS: Final = 16
+
+
+@contextmanager
+def _disk_errors(doing: str, path: Path) -> Generator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        advice = "free some space" if full else "look at the disk"
+        raise DiskError(f"cannot {doing} {path}: {error.strerror}; {advice}") from error
+
+
+class FolderStore:
+    """A `PruneStore` in a folder, which one process at a time writes."""
+
+    def __init__(self, root: Path) -> None:
+        """Make the folders where they are absent.
+
+        Raises:
+            DiskError: they cannot be made.
+        """
+        self._blobs = root / "blobs" / "sha256"
+        self._partials = root / "partial"
+        with _disk_errors("create", root):
+            self._blobs.mkdir(parents=True, exist_ok=True)
+            self._partials.mkdir(exist_ok=True)
+
+    def has(self, digest: Sha256) -> bool:
+        """Return whether the blob is kept."""
+        return self._path(digest).is_file()
+
+    def open(self, digest: Sha256) -> BinaryIO:
+        """Open a blob for reading."""
+        with _disk_errors("read", self._path(digest)):
+            descriptor = os.open(self._path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return os.fdopen(descriptor, "rb")
+
+    def writer(self, digest: Sha256, source: str) -> BlobWriter:
+        """Return a writer, which goes on where `source` was suspended."""
+        return _FileWriter(digest, source, self._path(digest), self._partials)
+
+    def blobs(self) -> Iterator[StoredBlob]:
+        """Yield what is kept, in no order; a file that is no blob is passed over."""
+        for path in self._blobs.glob("??/*"):
+            with contextlib.suppress(DocumentError, FileNotFoundError):
+                yield StoredBlob(parse_sha256(path.name), path.stat().st_size)
+
+    def remove(self, digest: Sha256) -> None:
+        """Remove a blob; nothing where it is not kept."""
+        path = self._path(digest)
+        with contextlib.suppress(FileNotFoundError), _disk_errors("remove", path):
+            path.unlink()
+            _sync_folder(path.parent)
+
+    def _path(self, digest: Sha256) -> Path:
+        return self._blobs / digest[:2] / digest
+
+
+class _FileWriter:
+    """The `BlobWriter` of a `FolderStore`."""
+
+    def __init__(self, digest: Sha256, source: str, target: Path, partials: Path) -> None:
+        self._digest = digest
+        self._target = target
+        self._partials = partials
+        self._path = self._partial(source)
+        self._source = source
+        with _disk_errors("write", self._path):
+            self._descriptor = os.open(
+                self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
+            )
+        self._hash = hashlib.sha256()
+        self._offset = 0
+        self._rewrites = 0
+        self._length = os.fstat(self._descriptor).st_size
+        while piece := os.pread(self._descriptor, _PIECE, self._offset):
+            self._hash.update(piece)
+            self._offset += len(piece)
+
+    def _partial(self, source: str) -> Path:
+        return self._partials / f"{self._digest}.{sha256_of(source.encode())[:_TAG_DIGITS]}"
+
+    @property
+    def descriptor(self) -> int:
+        """Return a descriptor from which the bytes so far can be read."""
+        return self._descriptor
+
+    @property
+    def offset(self) -> int:
+        """Return how many bytes the current source has sent."""
+        return self._offset
+
+    @property
+    def length(self) -> int:
+        """Return how many bytes can be read."""
+        return self._length
+
+    @property
+    def rewrites(self) -> int:
+        """Return how often bytes that could be read have changed."""
+        return self._rewrites
+
+    def write(self, piece: bytes) -> None:
+        """Take the next bytes: compare them where bytes are, append the rest."""
+        view = memoryview(piece)
+        if self._offset < self._length:
+            view = view[self._compare(view) :]
+        with _disk_errors("write", self._path):
+            at = self._length
+            while view:
+                taken = os.pwrite(self._descriptor, view, at)
+                at += taken
+                view = view[taken:]
+        self._hash.update(piece)
+        self._offset += len(piece)
+        if self._offset >= self._length:
+            self._length = self._offset
+            self._adopt()
+
+    def _compare(self, view: memoryview) -> int:
+        """Return how many bytes of `view` are there already; cut the file where they differ."""
+        overlap = min(len(view), self._length - self._offset)
+        if os.pread(self._descriptor, overlap, self._offset) == view[:overlap]:
+            return overlap
+        self._cut_here()
+        return 0
+
+    def _cut_here(self) -> None:
+        self._rewrites += 1
+        self._length = self._offset
+        with _disk_errors("write", self._path):
+            os.ftruncate(self._descriptor, self._offset)
+
+    def _adopt(self) -> None:
+        """Note that the current source has sent all bytes that are there."""
+        path = self._partial(self._source)
+        if path != self._path:
+            with _disk_errors("rename", path):
+                os.replace(self._path, path)  # noqa: PTH105, TID251 (open for sendfile)
+            self._path = path
+
+    def restart(self, source: str) -> None:
+        """Begin again at offset 0, from `source`."""
+        self._source = source
+        self._offset = 0
+        self._hash = hashlib.sha256()
+
+    def verify(self) -> None:
+        """Return where the bytes of the current source are the whole blob."""
+        found = self._hash.hexdigest()
+        if found != self._digest:
+            raise DigestError(f"expected the blob {self._digest}, got {found}: it was dropped")
+        if self._offset < self._length:
+            self._cut_here()
+
+    def commit(self) -> None:
+        """Keep the blob: verified, synced, then named."""
+        try:
+            self.verify()
+            with _disk_errors("keep", self._target):
+                os.fsync(self._descriptor)
+                if not self._target.parent.is_dir():
+                    self._target.parent.mkdir(exist_ok=True)
+                    _sync_folder(self._target.parent.parent)
+                os.replace(self._path, self._target)  # noqa: PTH105, TID251 (open for sendfile)
+                _sync_folder(self._target.parent)
+        except BaseException:
+            self.discard()
+            raise
+        for left in self._partials.glob(f"{self._digest}.*"):
+            left.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Leave nothing."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    def close(self) -> None:
+        """Give the descriptor back; harmless when called again."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,137 @@
+"""Metadata and targets through the relay: immutable names, fetched once and kept.
+
+A target is kept only where its bytes have the digest of its name. Metadata (`N.ROLE.json`) cannot
+be verified without keys, so a wrong one could be kept: agents refuse it, and where one asks again
+with `Cache-Control: no-cache` the relay asks upstream again, so that it heals.
+"""
+
+import asyncio
+import threading
+from pathlib import Path
+
+from fleetward.adapters.atomicfile import write_file
+from fleetward.adapters.disk import Disk, Kind
+from fleetward.errors import DigestError, DiskError, NetworkError
+from fleetward.httpd.conditional import represent, select
+from fleetward.httpd.files import RepositoryFiles, etag_of, file_headers, not_found
+from fleetward.httpd.message import UNAVAILABLE, Answer, Request, Response
+from fleetward.relay.flights import Flights
+from fleetward.relay.sources import Absent, Fetched, Outcome, Sources
+from fleetward.wire.layout import RepositoryPath
+
+
+class DocumentCache:
+    """Answers for `N.ROLE.json` and targets."""
+
+    def __init__(
+        self,
+        shelf: "DocumentShelf",
+        files: RepositoryFiles,
+        sources: Sources,
+    ) -> None:
+        self._shelf = shelf
+        self._files = files
+        self._sources = sources
+        self._limits = sources.limits
+        self._counters = sources.counters
+        self._absent = sources.absent
+        self._flights: Flights[str, Outcome] = Flights()
+        self._asked: dict[str, float] = {}
+
+    def answer(self, request: Request, path: RepositoryPath) -> Answer:
+        """Return the answer to GET or HEAD of a document."""
+        is_again = wants_revalidation(request) and self._may_ask_again(path.path)
+        if not is_again:
+            kept = self._files.respond(request, path)
+            if kept is not None:
+                self._counters.hits += 1
+                return kept
+            if self._absent.knows(path.path):
+                return not_found(path)
+        self._counters.misses += 1
+        if path.path in self._flights:
+            self._counters.coalesced += 1
+        elif len(self._flights) >= self._limits.max_upstream_requests:
+            self._counters.overloaded += 1
+            return UNAVAILABLE
+        return self._from_upstream(request, path)
+
+    def _may_ask_again(self, path: str) -> bool:
+        now = asyncio.get_running_loop().time()
+        interval = self._limits.revalidate_interval.total_seconds()
+        if now - self._asked.get(path, -interval) < interval:
+            return False
+        if len(self._asked) >= self._limits.max_absent:
+            self._asked.clear()
+        self._asked[path] = now
+        return True
+
+    async def _from_upstream(self, request: Request, path: RepositoryPath) -> Response:
+        flight = self._flights.join(path.path, lambda: self._fetch(path))
+        try:
+            outcome = await asyncio.shield(flight)
+        except (NetworkError, DigestError):
+            return self._files.respond(request, path) or UNAVAILABLE
+        if not isinstance(outcome, Fetched):
+            return self._files.respond(request, path) or not_found(path)
+        content = outcome.content
+        etag = etag_of(path, content)
+        return represent(
+            select(request.method, request.headers, etag, len(content)),
+            file_headers(path, etag),
+            len(content),
+            lambda first, count: content[first : first + count],
+        )
+
+    async def _fetch(self, path: RepositoryPath) -> Outcome:
+        outcome = await self._sources.fetch(
+            "/" + path.path, self._limits.max_document_bytes, digest=path.digest
+        )
+        if isinstance(outcome, Absent):
+            self._absent.note(path.path)
+        elif isinstance(outcome, Fetched):
+            self._absent.forget(path.path)
+            try:
+                await asyncio.to_thread(self._shelf.keep, path.path, outcome.content)
+            except DiskError:
+                self._counters.disk_errors += 1
+        return outcome
+
+    async def stop(self) -> None:
+        """End what is under way."""
+        await self._flights.cancel()
+
+
+def wants_revalidation(request: Request) -> bool:
+    """Return whether the client asks not to be answered from a cache."""
+    return b"no-cache" in request.headers.get(b"cache-control", b"").lower()
+
+
+class DocumentShelf:
+    """Documents on disk, under the names they have in a repository; bounded together."""
+
+    def __init__(self, disk: Disk, root: Path, max_bytes: int) -> None:
+        self._disk = disk
+        self._root = root
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._bytes = sum(
+            path.lstat().st_size
+            for folder in ("metadata", "targets")
+            for path in (root / folder).rglob("*.json")
+        )
+
+    def keep(self, path: str, content: bytes) -> None:
+        """Keep a document, where there is room; blocks, and may be called from any thread.
+
+        Raises:
+            DiskError: the disk is full or failing.
+        """
+        file = self._root / path
+        with self._lock:
+            before = self._disk.size(file) if self._disk.kind(file) is Kind.FILE else 0
+            if self._bytes - before + len(content) > self._max_bytes:
+                return
+            self._disk.make_folder(file.parent)
+            write_file(self._disk, file, content)
+            self._bytes += len(content) - before

@@ -1,0 +1,276 @@
+"""One blob on its way from an upstream into the cache, and to all who wait for it.
+
+The filler is a task of its own; waiters send from the file as far as `available`. Rules:
+
+1. No client gets the last `held_back_bytes` before the whole digest is verified, so a wrong blob
+   is never a complete answer.
+2. A break is resumed with Range at the same source, up to `resumes` times; then the next source
+   sends the blob from its first byte, and what waiters have already read is compared with it.
+   Where the two differ, the waiters are cut and the fill goes on for whoever comes next.
+3. A wrong digest cuts the waiters, drops the blob and puts the source aside.
+4. A full disk cuts the waiters and leaves nothing.
+"""
+
+import asyncio
+import re
+from typing import Final
+
+from fleetward.blobs.store import BlobWriter, WriteStore
+from fleetward.core.digest import Sha256
+from fleetward.errors import DigestError, DiskError, FleetwardError, NetworkError, NotFoundError
+from fleetward.httpd.client import UpstreamResponse
+from fleetward.relay.sources import Source, Sources, Verdict, verdict_of
+from fleetward.wire.layout import blob_path
+
+_CONTENT_RANGE: Final = re.compile(rb"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})")
+
+
+class Fill:
+    """Fetches one blob; waiters look at it through `FillReader`.
+
+    Attributes:
+        digest: of the blob.
+        length: once an upstream has told it, else None.
+        failure: why the fill ended, where it ended badly and not by a cancel.
+        generation: counts up whenever bytes that waiters may have read are no longer right.
+    """
+
+    def __init__(self, digest: Sha256, store: WriteStore, sources: Sources) -> None:
+        self.digest = digest
+        self.length: int | None = None
+        self.failure: FleetwardError | None = None
+        self.generation = 0
+        self._store = store
+        self._sources = sources
+        self._limits = sources.limits
+        self._counters = sources.counters
+        self._writer: BlobWriter | None = None
+        self._is_verified = False
+        self._is_over = False
+        self._changed = asyncio.Event()
+        self._waking: asyncio.TimerHandle | None = None
+        self._last_wake = 0.0
+
+    # -- what waiters see ----------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether the filler has ended, well or not."""
+        return self._is_over
+
+    @property
+    def descriptor(self) -> int:
+        """Return what the bytes can be read from; -1 where there is nothing yet or any more."""
+        return -1 if self._writer is None or self._is_over else self._writer.descriptor
+
+    @property
+    def available(self) -> int:
+        """Return how many bytes from the start may be sent now."""
+        if self._writer is None or self.length is None:
+            return 0
+        if self._is_verified:
+            return self.length
+        return max(0, min(self._writer.length, self.length - self._limits.held_back_bytes))
+
+    @property
+    def is_verified(self) -> bool:
+        """Return whether the whole digest was verified."""
+        return self._is_verified
+
+    async def changed(self) -> None:
+        """Return once there is something new to look at."""
+        await self._changed.wait()
+
+    async def known(self) -> None:
+        """Return once the length is known, or the fill is over."""
+        while self.length is None and not self._is_over:
+            await self.changed()
+
+    # -- the filler ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Fill the blob, to its end.
+
+        Raises:
+            NotFoundError: no source has it.
+            NetworkError: no source could send it; what came stays for a resume.
+            DigestError: the source sent other bytes; nothing stays.
+            DiskError: it could not be kept; nothing stays.
+        """
+        self._counters.fills += 1
+        try:
+            await self._from_any_source()
+        except FleetwardError as error:
+            self.failure = error
+            if self._writer is not None and isinstance(error, DigestError | DiskError):
+                self._writer.discard()
+            raise
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._is_over = True
+        if not self._is_verified:
+            self.generation += 1
+        self._wake()
+        if self._writer is not None:
+            self._writer.close()
+
+    async def _from_any_source(self) -> None:
+        problem: NetworkError = NetworkError("no upstream can be asked just now")
+        for source in self._sources.candidates(self.digest):
+            try:
+                await self._from_source(source)
+                return
+            except NotFoundError as error:
+                problem = error if self._writer is None or not self._writer.length else problem
+            except NetworkError as error:
+                self._sources.failed(source)
+                problem = error
+        raise problem
+
+    async def _from_source(self, source: Source) -> None:
+        if self._writer is None:
+            self._writer = await asyncio.to_thread(self._store.writer, self.digest, source.name)
+        else:
+            self._writer.restart(source.name)
+        writer = self._writer
+        for attempts_left in range(self._limits.resumes, -1, -1):
+            began = writer.offset
+            try:
+                await self._transfer(source, writer)
+                break
+            except NotFoundError:
+                raise
+            except NetworkError:
+                if attempts_left == 0 or writer.offset == began:
+                    raise
+                self._counters.upstream_failures += 1
+        await self._keep(source, writer)
+
+    async def _transfer(self, source: Source, writer: BlobWriter) -> None:
+        start = writer.offset
+        headers = (("Range", f"bytes={start}-"),) if start else ()
+        path = "/" + blob_path(self.digest)
+        async with await source.client.get(path, headers) as response:
+            if self._is_already_whole(source, response, writer):
+                return
+            verdict = verdict_of(response)
+            if verdict is Verdict.ABSENT:
+                raise NotFoundError(f"{source.name} does not have {path}", response.status)
+            if verdict is not Verdict.CONTENT:
+                raise NetworkError(f"{source.name} answered {response.status} for {path}")
+            self._note_length(self._begin(source, response, writer))
+            await self._copy(response, writer)
+
+    def _is_already_whole(
+        self, source: Source, response: UpstreamResponse, writer: BlobWriter
+    ) -> bool:
+        """Return whether a resume asked past the end since all bytes are there already."""
+        if response.status != 416:
+            return False
+        told = _CONTENT_RANGE.fullmatch(response.headers.get(b"content-range", b""))
+        if told is None or int(told[2]) != writer.offset:
+            writer.restart(source.name)
+            raise NetworkError("the partial blob does not fit the upstream's: begun again")
+        self._note_length(writer.offset)
+        return True
+
+    def _begin(self, source: Source, response: UpstreamResponse, writer: BlobWriter) -> int | None:
+        """Return the blob's whole length, after setting the writer to where the body begins."""
+        if response.status == 200:
+            if writer.offset:
+                writer.restart(source.name)
+            return response.length
+        told = _CONTENT_RANGE.fullmatch(response.headers.get(b"content-range", b""))
+        if told is None or told[1] is None or int(told[1]) != writer.offset or not writer.offset:
+            raise NetworkError(f"{source.name} sent another range than was asked for")
+        self._counters.resumed += 1
+        return int(told[2])
+
+    def _note_length(self, length: int | None) -> None:
+        if length is None or length == self.length:
+            return
+        if length > self._limits.max_blob_bytes:
+            raise NetworkError(f"the blob is longer than {self._limits.max_blob_bytes} bytes")
+        if self.length is not None:
+            self.generation += 1
+        self.length = length
+        self._wake()
+
+    async def _copy(self, response: UpstreamResponse, writer: BlobWriter) -> None:
+        bound = self._limits.max_blob_bytes if self.length is None else self.length
+        rewrites = writer.rewrites
+        while piece := await response.next_piece():
+            if writer.offset + len(piece) > bound:
+                raise NetworkError("the upstream sent more bytes than it told")
+            writer.write(piece)
+            if writer.rewrites != rewrites:
+                rewrites = writer.rewrites
+                self.generation += 1
+            self._wake_soon()
+        if self.length is not None and writer.offset != self.length:
+            raise NetworkError("the upstream sent fewer bytes than it told")
+
+    async def _keep(self, source: Source, writer: BlobWriter) -> None:
+        rewrites = writer.rewrites
+        try:
+            writer.verify()
+        except DigestError:
+            self._sources.falsified(source, self.digest)
+            raise
+        if writer.rewrites != rewrites:
+            self.generation += 1
+        source.note_success()
+        self.length = writer.offset
+        self._is_verified = True
+        self._wake()
+        await asyncio.to_thread(writer.commit)
+        self._counters.filled += 1
+
+    # -- waking --------------------------------------------------------------------------------
+
+    def _wake_soon(self) -> None:
+        """Tell waiters, the first time at once and then at most every `wake_interval`."""
+        if self._waking is not None:
+            return
+        loop = asyncio.get_running_loop()
+        due = self._last_wake + self._limits.wake_interval.total_seconds()
+        if loop.time() >= due:
+            self._wake()
+        else:
+            self._waking = loop.call_at(due, self._wake)
+
+    def _wake(self) -> None:
+        if self._waking is not None:
+            self._waking.cancel()
+            self._waking = None
+        self._last_wake = asyncio.get_running_loop().time()
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class FillReader:
+    """A filling blob as one waiter's `Growth`; cut where its bytes may have been wrong."""
+
+    def __init__(self, fill: Fill) -> None:
+        self._fill = fill
+        self._generation = fill.generation
+
+    @property
+    def available(self) -> int:
+        """Return how many bytes from the start may be sent now."""
+        return self._fill.available
+
+    async def beyond(self, offset: int) -> None:
+        """Return once there is a byte at `offset`.
+
+        Raises:
+            NetworkError: there will be none, or those before it were not the blob's.
+        """
+        while True:
+            if self._fill.generation != self._generation:
+                raise NetworkError("the blob broke off or was wrong: the answer is cut")
+            if self._fill.available > offset:
+                return
+            await self._fill.changed()

@@ -1,0 +1,150 @@
+"""A relay, put together from its settings and run until it is told to stop."""
+
+import asyncio
+import contextlib
+
+from fleetward.adapters.clock import Clock, SystemClock
+from fleetward.adapters.disk import Disk, SystemDisk
+from fleetward.blobs.folder import FolderStore
+from fleetward.blobs.store import WriteStore
+from fleetward.errors import ConfigurationError
+from fleetward.httpd.background import LoopThread, Ready, serve
+from fleetward.httpd.client import UpstreamClient
+from fleetward.httpd.counters import ServerCounters
+from fleetward.httpd.endpoint import Endpoint
+from fleetward.httpd.files import RepositoryFiles
+from fleetward.httpd.server import Server
+from fleetward.relay.blobs import BlobCache
+from fleetward.relay.counters import RelayCounters
+from fleetward.relay.documents import DocumentCache, DocumentShelf
+from fleetward.relay.handler import RelayHandler, RelayStatus
+from fleetward.relay.settings import RelaySettings
+from fleetward.relay.sources import Source, Sources
+from fleetward.relay.timestamp import TimestampCache
+from fleetward.wire.layout import TIMESTAMP_PATH
+
+
+class Relay:
+    """All parts of one relay; made inside the event loop that runs it.
+
+    Attributes:
+        server: what listens.
+        handler: what answers.
+        sources: whom it asks.
+        counters: what it has done.
+    """
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        *,
+        clock: Clock | None = None,
+        disk: Disk | None = None,
+        store: WriteStore | None = None,
+    ) -> None:
+        """Put the parts together; nothing is listened on or asked yet.
+
+        Args:
+            settings: what the relay is told.
+            clock: for Date and the age of a kept timestamp.
+            disk: where documents are kept.
+            store: where blobs are kept; the cache folder unless given.
+
+        Raises:
+            ConfigurationError: an upstream's or proxy's URL is none, or there is no upstream.
+            DiskError: the cache folder cannot be made.
+        """
+        if not settings.upstreams:
+            raise ConfigurationError("a relay needs an upstream: give --upstream URL")
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        limits = settings.limits
+        self.counters = RelayCounters()
+        served = ServerCounters()
+        self.sources = Sources(_sources(settings), limits, self.counters)
+        store = store or FolderStore(settings.cache)
+        files = RepositoryFiles(settings.cache)
+        shelf = DocumentShelf(disk or SystemDisk(), settings.cache, limits.max_documents_bytes)
+        self._timestamp = TimestampCache(shelf, self.sources)
+        documents = DocumentCache(shelf, files, self.sources)
+        blobs = BlobCache(store, files, self.sources)
+        status = RelayStatus(self.sources, self.counters, served, blobs)
+        self.handler = RelayHandler(self._timestamp, documents, blobs, status)
+        self.server = Server(
+            self.handler,
+            limits=settings.server_limits,
+            tls=settings.tls,
+            clock=self._clock,
+            counters=served,
+        )
+
+    async def run(self, *, ready: Ready, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then end gracefully.
+
+        Args:
+            ready: called once with the URL.
+            stop: ends it.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on.
+        """
+        self._restore_timestamp()
+        try:
+            await serve(
+                self.server, self._settings.host, self._settings.port, ready=ready, stop=stop
+            )
+        finally:
+            await self.handler.stop()
+            self.sources.close()
+
+    def _restore_timestamp(self) -> None:
+        file = self._settings.cache / TIMESTAMP_PATH
+        with contextlib.suppress(OSError):
+            age = self._clock.now().timestamp() - file.stat().st_mtime
+            self._timestamp.restore(file.read_bytes(), age)
+
+
+def _sources(settings: RelaySettings) -> tuple[Source, ...]:
+    proxy = Endpoint.proxy(settings.proxy) if settings.proxy else None
+    return tuple(
+        Source(
+            UpstreamClient(
+                Endpoint.upstream(url),
+                limits=settings.client_limits,
+                tls=settings.upstream_tls,
+                proxy=proxy,
+            ),
+            settings.limits,
+        )
+        for url in settings.upstreams
+    )
+
+
+async def run_relay(
+    settings: RelaySettings, *, ready: Ready, stop: asyncio.Event, clock: Clock | None = None
+) -> None:
+    """Run a relay until `stop` is set; what `fleetward relay run` calls.
+
+    Args:
+        settings: what the relay is told.
+        ready: called once with the URL that it listens on.
+        stop: ends it: running answers get `ServerLimits.stop_timeout`, fills are suspended.
+        clock: the wall clock.
+
+    Raises:
+        ConfigurationError: a URL is none, there is no upstream, or the address is taken.
+        DiskError: the cache folder cannot be made.
+    """
+    await Relay(settings, clock=clock).run(ready=ready, stop=stop)
+
+
+class RelayThread(LoopThread):
+    """A relay in a thread of its own: `with RelayThread(settings) as relay: relay.url`."""
+
+    def __init__(self, settings: RelaySettings, *, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock
+        super().__init__(self._serve)
+
+    async def _serve(self, ready: Ready, stop: asyncio.Event) -> None:
+        await run_relay(self._settings, ready=ready, stop=stop, clock=self._clock)

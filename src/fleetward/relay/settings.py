@@ -1,0 +1,87 @@
+"""What a relay is told, and every limit of it with the attack or accident that it stops."""
+
+import ssl
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from fleetward.core.limits import GIB, KIB, MIB
+from fleetward.httpd.limits import ClientLimits, ServerLimits
+
+
+@dataclass(frozen=True, slots=True)
+class RelayLimits:
+    """What clients and upstreams may take from a relay.
+
+    Attributes:
+        timestamp_lifetime: how long a timestamp is served before it is asked for again; at most
+            30 s, since agents judge freshness by what it says.
+        patience: how long a client waits for a new timestamp before it gets the last known one.
+        absent_lifetime: how long a 404 is remembered; at most 30 s, since a kept 404 of
+            N+1.root.json would hide a new root.
+        max_absent: remembered 404s; a crawl through made-up names ends here.
+        revalidate_interval: how often a client's `no-cache` may cause an upstream request.
+        max_document_bytes: one metadata or target file (endless data).
+        max_documents_bytes: all of them on disk; beyond it they are served and not kept.
+        document_deadline: the whole of one document, however it trickles (slow retrieval).
+        max_upstream_requests: documents being asked for at once; 503 beyond.
+        max_fills: blobs being filled at once; 503 beyond.
+        max_blob_bytes: a longer blob is refused.
+        held_back_bytes: the end of a blob that no client gets before the digest is verified.
+        wake_interval: how often those who wait for a filling blob are told of new bytes; waking
+            hundreds for every packet would cost more than sending.
+        resumes: how often a fill that made progress asks the same source again.
+        false_source_pause: how long a source that sent a wrong digest is put aside.
+        failure_pause: how long a failing source is left alone; doubles up to `max_failure_pause`.
+        max_failure_pause: see `failure_pause`.
+        disk_pause: how long no fill begins after the disk was full, so that the WAN is not spent
+            on bytes that cannot be kept.
+    """
+
+    timestamp_lifetime: timedelta = timedelta(seconds=3)
+    patience: timedelta = timedelta(seconds=5)
+    absent_lifetime: timedelta = timedelta(seconds=3)
+    max_absent: int = 4096
+    revalidate_interval: timedelta = timedelta(seconds=2)
+    max_document_bytes: int = 5 * MIB
+    max_documents_bytes: int = 256 * MIB
+    document_deadline: timedelta = timedelta(seconds=60)
+    max_upstream_requests: int = 64
+    max_fills: int = 32
+    max_blob_bytes: int = 16 * GIB
+    held_back_bytes: int = 16 * KIB
+    wake_interval: timedelta = timedelta(milliseconds=20)
+    resumes: int = 3
+    false_source_pause: timedelta = timedelta(minutes=10)
+    failure_pause: timedelta = timedelta(seconds=1)
+    max_failure_pause: timedelta = timedelta(seconds=30)
+    disk_pause: timedelta = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """Everything `run_relay` needs.
+
+    Attributes:
+        upstreams: URLs of origins or relays, in the order in which they are asked.
+        cache: folder for blobs and documents; made where it is absent.
+        host: address to listen on.
+        port: 0 takes a free one.
+        tls: set to serve https.
+        upstream_tls: for https upstreams; None takes the system's certificate authorities.
+        proxy: URL of an HTTP proxy towards the upstreams; empty for none.
+        limits: of the relay itself.
+        server_limits: of the connections from clients.
+        client_limits: of the connections to upstreams.
+    """
+
+    upstreams: tuple[str, ...]
+    cache: Path
+    host: str = "127.0.0.1"
+    port: int = 2967
+    tls: ssl.SSLContext | None = None
+    upstream_tls: ssl.SSLContext | None = None
+    proxy: str = ""
+    limits: RelayLimits = field(default_factory=RelayLimits)
+    server_limits: ServerLimits = field(default_factory=ServerLimits)
+    client_limits: ClientLimits = field(default_factory=ClientLimits)

@@ -1,0 +1,128 @@
+"""The timestamp through the relay: asked for at most every few seconds, however many hosts poll.
+
+A relay may only delay, so where no upstream answers it serves the last timestamp that it knows,
+with its age in `Age`; hosts judge freshness by what is signed inside, and go elsewhere when it is
+old (`frozen`). The last one is kept on disk, so that a relay which restarts behind a dead WAN link
+still answers.
+"""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+
+from fleetward.core.limits import MetadataLimits
+from fleetward.errors import DiskError
+from fleetward.httpd.conditional import represent, select
+from fleetward.httpd.files import NOT_FOUND_METADATA
+from fleetward.httpd.message import UNAVAILABLE, Answer, Request, Response
+from fleetward.relay.documents import DocumentShelf, wants_revalidation
+from fleetward.relay.flights import Flights
+from fleetward.relay.sources import Absent, Fetched, Sources, Unchanged
+from fleetward.wire.layout import TIMESTAMP_PATH
+
+_CACHE_CONTROL = ("Cache-Control", "no-store")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    content: bytes
+    etag: str
+    upstream_etag: str
+    confirmed: float
+
+    def age(self, now: float) -> float:
+        return now - self.confirmed
+
+
+class TimestampCache:
+    """Answers for `/metadata/timestamp.json`."""
+
+    def __init__(self, shelf: DocumentShelf, sources: Sources) -> None:
+        self._shelf = shelf
+        self._sources = sources
+        self._limits = sources.limits
+        self._counters = sources.counters
+        self._known: _Known | None = None
+        self._is_absent = False
+        self._flights: Flights[None, None] = Flights()
+
+    def restore(self, content: bytes, age: float) -> None:
+        """Take the timestamp that an earlier run kept, `age` seconds old; call it in the loop."""
+        confirmed = asyncio.get_running_loop().time() - max(age, self._lifetime)
+        self._known = _Known(content, _etag(content), "", confirmed)
+
+    @property
+    def _lifetime(self) -> float:
+        return self._limits.timestamp_lifetime.total_seconds()
+
+    def answer(self, request: Request) -> Answer:
+        """Return the answer to GET or HEAD."""
+        now = asyncio.get_running_loop().time()
+        known = self._known
+        lifetime = self._lifetime
+        if wants_revalidation(request):
+            lifetime = min(lifetime, self._limits.revalidate_interval.total_seconds())
+        if known is not None and known.age(now) < lifetime:
+            self._counters.hits += 1
+            return _respond(request, known, age=None)
+        self._counters.misses += 1
+        if None in self._flights:
+            self._counters.coalesced += 1
+        return self._after_refresh(request)
+
+    async def _after_refresh(self, request: Request) -> Response:
+        flight = self._flights.join(None, self._refresh)
+        patience = None if self._known is None else self._limits.patience.total_seconds()
+        await asyncio.wait([flight], timeout=patience)
+        known = self._known
+        if known is None:
+            return NOT_FOUND_METADATA if self._is_absent else UNAVAILABLE
+        age = known.age(asyncio.get_running_loop().time())
+        if age < self._lifetime:
+            return _respond(request, known, age=None)
+        self._counters.stale += 1
+        return _respond(request, known, age=age)
+
+    async def _refresh(self) -> None:
+        known = self._known
+        outcome = await self._sources.fetch(
+            f"/{TIMESTAMP_PATH}",
+            MetadataLimits().timestamp_bytes,
+            etag=known.upstream_etag if known else "",
+        )
+        now = asyncio.get_running_loop().time()
+        self._is_absent = isinstance(outcome, Absent)
+        if isinstance(outcome, Fetched):
+            content = outcome.content
+            self._known = _Known(content, _etag(content), outcome.etag, now)
+            if known is None or known.content != content:
+                await self._keep(content)
+        elif isinstance(outcome, Unchanged) and known is not None:
+            self._known = _Known(known.content, known.etag, known.upstream_etag, now)
+
+    async def _keep(self, content: bytes) -> None:
+        try:
+            await asyncio.to_thread(self._shelf.keep, TIMESTAMP_PATH, content)
+        except DiskError:
+            self._counters.disk_errors += 1
+
+    async def stop(self) -> None:
+        """End what is under way."""
+        await self._flights.cancel()
+
+
+def _etag(content: bytes) -> str:
+    return f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+
+
+def _respond(request: Request, known: _Known, *, age: float | None) -> Response:
+    headers: tuple[tuple[str, str], ...] = (("ETag", known.etag), _CACHE_CONTROL)
+    if age is not None:
+        headers += (("Age", str(int(age))),)
+    content = known.content
+    return represent(
+        select(request.method, request.headers, known.etag.encode(), len(content)),
+        headers,
+        len(content),
+        lambda first, count: content[first : first + count],
+    )
