@@ -18,8 +18,8 @@ from datetime import datetime
 
 from fleetward.adapters.atomicfile import write_file
 from fleetward.core.documents import Channel
-from fleetward.core.limits import TIMESTAMP_DATAGRAM_BYTES
-from fleetward.errors import ConfigurationError, KeyUnavailableError, MetadataError
+from fleetward.core.limits import CLOCK_BEHIND_TOLERANCE, TIMESTAMP_DATAGRAM_BYTES
+from fleetward.errors import ClockError, ConfigurationError, KeyUnavailableError, MetadataError
 from fleetward.origin.roles import ONLINE_ROLES
 from fleetward.origin.staging import CHANNELS, Staging
 from fleetward.trust.signing import TOP_LEVEL, SignedRole, TargetRef, snapshot_of, timestamp_of
@@ -224,7 +224,7 @@ class _Commit:
         return roles
 
     def _timestamp(self, snapshot: SignedRole) -> SignedRole:
-        now, interval = self._shop.clock.now(), self._shop.lifetimes.interval
+        now, interval = self._issue(), self._shop.lifetimes.interval
         version = self._live.timestamp.version + 1
         timestamp = self._sign(
             timestamp_of(snapshot, version, self._expiry("timestamp"), now, interval)
@@ -235,6 +235,16 @@ class _Commit:
                 f"{TIMESTAMP_DATAGRAM_BYTES}: give the timestamp role fewer keys"
             )
         return timestamp
+
+    def _issue(self) -> datetime:
+        """Return now, never before what was signed already: hosts take it as the proven time."""
+        now, last = self._shop.clock.now(), self._live.timestamp.issued
+        if last and last - now > CLOCK_BEHIND_TOLERANCE:
+            raise ClockError(
+                f"this machine's clock says {now:%Y-%m-%d %H:%M}, and the repository was signed "
+                f"at {last:%Y-%m-%d %H:%M} already: set the clock right"
+            )
+        return max(now, last) if last else now
 
     def _forget(self) -> None:
         for name in [*self.changed, *(["root"] if self.new_root else [])]:

@@ -41,7 +41,7 @@ from fleetward.origin.releases import (
 from fleetward.origin.staging import Staging
 from fleetward.origin.workshop import PUBLISH_LOCK, Workshop
 from fleetward.wire.documents import encode
-from fleetward.wire.layout import blob_path, manifest_target, releases_role
+from fleetward.wire.layout import manifest_target, releases_role
 
 _SALT_BYTES = 16
 STABLE = ChannelName("stable")
@@ -337,9 +337,3 @@ def _previous(live: Channel, releases: Releases, ref: ReleaseRef) -> ReleaseRef 
         if allowed and not releases.floor.revocation_of(manifest.tree.sha256):
             return candidate
     return None
-
-
-def blobs_of(manifest: Manifest) -> list[str]:
-    """Return the paths of a release's blobs in the repository."""
-    digests = [manifest.pack.sha256, *(delta.sha256 for delta in manifest.deltas)]
-    return [blob_path(digest) for digest in digests]

@@ -117,6 +117,10 @@ class Repository:
 
     # -- reading ---------------------------------------------------------------------------------
 
+    def holds(self, path: str) -> bool:
+        """Return whether there is a file at `path` of the repository."""
+        return self.disk.kind(self.folder / path) is Kind.FILE
+
     def versions(self, role: str) -> list[int]:
         """Return the versions of a role's metadata that lie on the disk, rising."""
         suffix = f".{role}.json"

@@ -82,6 +82,10 @@ class TargetRef:
         """Return the reference to `content`."""
         return cls(len(content), sha256_of(content))
 
+    def matches(self, content: bytes) -> bool:
+        """Return whether `content` is what is named."""
+        return self == TargetRef.of(content)
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
