@@ -28,7 +28,7 @@ class Refusal(Enum):
     @property
     def is_alarming(self) -> bool:
         """Whether it looks like an attack (a stolen channels key) rather than patience."""
-        return self in {Refusal.NOT_SIGNED, Refusal.UNDER_FLOOR, Refusal.REVOKED}
+        return self in {Refusal.NOT_SIGNED, Refusal.UNDER_FLOOR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +53,14 @@ class Choice:
     Attributes:
         manifest: the release to have, or None where nothing may be taken from the network.
         refused: what was preferred and why it was not taken, most preferred first.
+        alarm: why the channel's own pointer looks like an attack, or None; nothing of such a
+            document is followed, its previous release neither.
     """
 
     manifest: Manifest | None
     refused: tuple[tuple[ReleaseName, Refusal], ...] = ()
 
-    @property
-    def alarm(self) -> tuple[ReleaseName, Refusal] | None:
-        """The first refusal that looks like an attack, or None."""
-        return next((entry for entry in self.refused if entry[1].is_alarming), None)
+    alarm: Refusal | None = None
 
 
 def choose(
@@ -86,6 +85,8 @@ def choose(
         if refusal is None:
             return Choice(manifest, tuple(refused))
         refused.append((ref.release, refusal))
+        if ref is channel.release and refusal.is_alarming:
+            return Choice(None, tuple(refused), refusal)
     return Choice(None, tuple(refused))
 
 

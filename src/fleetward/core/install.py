@@ -35,7 +35,6 @@ class Event(Enum):
 
     CHOSEN = "a release was chosen"
     STAGED = "its tree is whole in a slot"
-    STAGE_FAILED = "it could not be staged"
     PASSED = "the engine loaded it"
     FAILED_PREFLIGHT = "the engine refused it"
     SWITCHED = "current points at it"
@@ -83,12 +82,15 @@ RESTING = (State.NONE, State.CONFIRMED, State.ROLLED_BACK, State.REJECTED, State
 
 TABLE: dict[tuple[State, Event], Transition] = {
     **{(state, Event.CHOSEN): _STAGE for state in RESTING},
-    **{(state, Event.RESUME): _rest(state) for state in RESTING},
+    **{(state, Event.RESUME): _rest(state) for state in RESTING if state is not State.UNPROTECTED},
+    (State.UNPROTECTED, Event.RESUME): _WITHDRAW,
     **{(state, Event.NOTHING_LEFT): _WITHDRAW for state in RESTING},
     **{(state, Event.OPERATOR_ROLLS_BACK): _BACK for state in RESTING if state is not State.NONE},
     (State.STAGING, Event.RESUME): _STAGE,
     (State.STAGING, Event.CHOSEN): _STAGE,
     (State.STAGING, Event.STAGED): _PREFLIGHT,
+    (State.STAGING, Event.NOTHING_LEFT): _WITHDRAW,
+    (State.STAGING, Event.OPERATOR_ROLLS_BACK): _BACK,
     (State.PREFLIGHT, Event.RESUME): _PREFLIGHT,
     (State.PREFLIGHT, Event.PASSED): _SWITCH,
     (State.PREFLIGHT, Event.FAILED_PREFLIGHT): _rest(State.REJECTED),

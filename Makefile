@@ -1,0 +1,69 @@
+# The two commands of the README are `make demo` and `make test`; each does its whole set-up.
+# Needs: python3 (3.11 or newer) with venv, and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: demo test check slow bench venv lock clean format
+
+# -- set-up ---------------------------------------------------------------------------------------
+
+$(VENV)/.made:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Fleetward needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV) || { echo "python3 lacks venv: apt-get install python3-venv"; exit 1; }
+	touch $@
+
+# The programs alone: enough for the demo.
+$(VENV)/.runtime: $(VENV)/.made requirements.lock pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	touch $@
+
+# With everything that tests and checks need.
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
+	touch $@
+
+venv: $(VENV)/.dev
+
+# -- what people run --------------------------------------------------------------------------------
+
+demo: $(VENV)/.runtime
+	$(BIN)/fleetward demo $(ARGS)
+
+test: $(VENV)/.dev
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" --cov --cov-report= $(ARGS)
+	$(BIN)/python -m coverage report --fail-under=95 --skip-covered
+	$(BIN)/python -m coverage report --fail-under=100 --include='*/fleetward/core/*,*/fleetward/wire/*,*/fleetward/trust/*'
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry src
+
+slow: $(VENV)/.dev
+	FLEETWARD_HYPOTHESIS=slow $(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+
+# The peers come from Debian's packages; their absence leaves a column empty.
+bench: $(VENV)/.dev
+	@command -v xdelta3 zstd wrk nginx >/dev/null || { echo "bench installs its peers: apt-get install xdelta3 zstd wrk nginx-light"; apt-get install -y --no-install-recommends xdelta3 zstd wrk nginx-light; }
+	$(BIN)/python -m bench $(ARGS)
+
+# -- housekeeping -----------------------------------------------------------------------------------
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench
+
+# Needs uv; the locks hold hashes and no addresses.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra yara --extra fast pyproject.toml requirements-build.in -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra yara --extra fast --group dev pyproject.toml requirements-build.in -c requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

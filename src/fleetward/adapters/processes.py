@@ -1,0 +1,113 @@
+"""Child processes with limits: the only home of subprocess.
+
+A child gets no standard input, its own session (so that all it started can be ended with it),
+limits on address space and CPU where the platform has them, a deadline, and a bounded amount of
+output that is kept.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from fleetward.errors import ConfigurationError
+
+KEPT_OUTPUT_BYTES = 16 * 1024
+"""The end of a child's output that is kept; a child that prints for ever fills no memory."""
+
+MAX_OUTPUT_FILE_BYTES = 64 * 1024 * 1024
+"""The largest file that a child may write, its output included; stops a full disk."""
+
+_NOT_RUN = 127
+_LIMIT = f"""
+import os, resource, sys
+memory, seconds = int(sys.argv[1]), int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+resource.setrlimit(resource.RLIMIT_FSIZE, ({MAX_OUTPUT_FILE_BYTES}, {MAX_OUTPUT_FILE_BYTES}))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+try:
+    os.execvp(sys.argv[3], sys.argv[3:])
+except OSError as error:
+    print(error.strerror)
+    sys.exit({_NOT_RUN})
+"""
+"""What the child does first: it limits itself, then becomes the command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a child ended.
+
+    Attributes:
+        exit_code: its exit code; negative is the signal that ended it; None where it was ended at
+            its deadline.
+        output: the end of what it printed, both streams.
+    """
+
+    exit_code: int | None
+    output: str
+
+
+def python_command(module: str, *arguments: str) -> tuple[str, ...]:
+    """Return the command that runs a module of this installation in a child."""
+    return (sys.executable, "-I", "-m", module, *arguments)
+
+
+def run_limited(
+    command: Sequence[str],
+    *,
+    max_memory: int,
+    max_time: timedelta,
+    environment: Mapping[str, str] | None = None,
+) -> Finished:
+    """Run `command` to its end.
+
+    Args:
+        command: program and arguments; no shell.
+        max_memory: bytes of address space.
+        max_time: CPU seconds, and wall clock, after which the child and all of its own are killed.
+        environment: the whole environment; None is PATH and LANG alone.
+
+    Raises:
+        ConfigurationError: the program is not there or may not be run.
+    """
+    seconds = max(1, int(max_time.total_seconds()))
+    limited = (sys.executable, "-I", "-S", "-c", _LIMIT, str(max_memory), str(seconds), *command)
+    if environment is None:
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+    with tempfile.TemporaryFile() as output:
+        try:
+            child = subprocess.Popen(
+                limited,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=dict(environment),
+                cwd=Path(tempfile.gettempdir()),
+            )
+        except OSError as error:  # pragma: no cover (this interpreter itself cannot be run)
+            raise ConfigurationError(f"cannot run {sys.executable}: {error.strerror}") from error
+        exit_code = _wait(child, seconds)
+        output.seek(max(0, output.seek(0, os.SEEK_END) - KEPT_OUTPUT_BYTES))
+        kept = output.read().decode(errors="replace").strip()
+    if exit_code == _NOT_RUN:
+        raise ConfigurationError(f"cannot run {command[0]}: {kept}")
+    return Finished(exit_code, kept)
+
+
+def _wait(child: "subprocess.Popen[bytes]", seconds: int) -> int | None:
+    try:
+        return child.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        return None

@@ -1,0 +1,223 @@
+"""One run of the agent: what was left unfinished, then the network, then each product.
+
+A product's failure does not stop the others; the report names each, and the exit code is the one
+that matters most. Nothing here removes what is installed because of an expiry, a source that does
+not answer, or a clock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from fleetward.adapters.atomicfile import write_file
+from fleetward.adapters.clock import Clock
+from fleetward.agent.engines import Engines
+from fleetward.agent.fetching import BlobFetcher, Fetcher, Progress, no_progress
+from fleetward.agent.following import Follower, ProductReport, SignedView
+from fleetward.agent.home import Home
+from fleetward.agent.installer import Installer
+from fleetward.agent.obtaining import Obtainer
+from fleetward.agent.records import Record, Records
+from fleetward.agent.slots import Slots
+from fleetward.config.agent import AgentSettings, Subscription
+from fleetward.core.names import ProductName
+from fleetward.core.rollout import HostPlace
+from fleetward.errors import (
+    BusyError,
+    DiskError,
+    FleetwardError,
+    NetworkError,
+    RejectedError,
+    RolledBackError,
+    TrustError,
+)
+from fleetward.wire.documents import decode_json, encode_json
+
+_LAST_CHECK_FILE = "last-check.json"
+_LAST_CHECK_SCHEMA = "fleetward.last-check/1"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedView:
+    """What a refresh of the metadata gave.
+
+    Attributes:
+        documents: the verified documents.
+        source: the base URL that gave them.
+        frozen: whether the newest timestamp of all sources is too old.
+    """
+
+    documents: SignedView
+    source: str
+    frozen: bool
+
+
+class Trust(Protocol):
+    """What verifies metadata; `agent.wiring` makes one of `trust.FleetTrust`."""
+
+    def check(self, sources: Sequence[str]) -> CheckedView:
+        """Return what the best of the sources gives. Raises TrustError, NetworkError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LastCheck:
+    """What the last run found, kept for `agent status`.
+
+    Attributes:
+        checked: when it began, by the wall clock.
+        source: the source whose metadata was used, or None.
+        frozen: whether the newest timestamp of all sources was too old.
+        error: why no metadata could be had, or None.
+    """
+
+    checked: datetime
+    source: str | None
+    frozen: bool
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateReport:
+    """What a run did.
+
+    Attributes:
+        host: the host's id.
+        check: what the metadata gave.
+        products: one report per subscription.
+        error: why no metadata could be had, or None.
+    """
+
+    host: str
+    check: LastCheck
+    products: tuple[ProductReport, ...]
+    error: FleetwardError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the error that matters most; 0 where there is none."""
+        errors = [product.error for product in self.products if product.error is not None]
+        if self.error:
+            errors.append(self.error)
+        return min(errors, key=_urgency).exit_code if errors else 0
+
+
+_BY_URGENCY: tuple[type[FleetwardError], ...] = (
+    TrustError,
+    RolledBackError,
+    RejectedError,
+    DiskError,
+    BusyError,
+    NetworkError,
+)
+
+
+def _urgency(error: FleetwardError) -> int:
+    places = [n for n, kind in enumerate(_BY_URGENCY) if isinstance(error, kind)]
+    return places[0] if places else len(_BY_URGENCY)
+
+
+@dataclass(slots=True)
+class Agent:
+    """An agent, ready to work.
+
+    Attributes:
+        home: its folder.
+        settings: its settings.
+        trust: what verifies metadata.
+        http: what fetches blobs.
+        clock: time.
+        engines: what tries trees.
+        boot: this start of the machine, or None.
+        progress: told of bytes as they arrive.
+    """
+
+    home: Home
+    settings: AgentSettings
+    trust: Trust
+    http: Fetcher
+    clock: Clock
+    engines: Engines = field(default_factory=Engines)
+    boot: str | None = None
+    progress: Progress = no_progress
+
+    def update(self, *, repair: bool = False) -> UpdateReport:
+        """Do one run.
+
+        Args:
+            repair: whether to install again what has drifted from its signed tree.
+
+        Raises:
+            BusyError: another process works in this HOME.
+            ConfigurationError: HOME is damaged.
+            DiskError: HOME cannot be written.
+        """
+        with self.home.lock():
+            host, began = self.home.host(), self.clock.now()
+            blobs = BlobFetcher(
+                self.home.disk, self.home.partial, self.http, self.settings.sources, self.progress
+            )
+            followers = [self._follower(s, blobs) for s in self.settings.subscriptions]
+            for follower in followers:
+                follower.repairs = repair
+            for follower in followers:
+                follower.resume()
+            failure: FleetwardError | None = None
+            try:
+                view = self.trust.check(self.settings.sources)
+            except (TrustError, NetworkError) as error:
+                failure = error
+                check = LastCheck(began, None, frozen=False, error=str(error))
+            else:
+                check = LastCheck(began, view.source, view.frozen, None)
+                blobs.prefer(view.source)
+                for follower in followers:
+                    follower.follow(view.documents, HostPlace(host, self.settings.rings))
+            reports = tuple(follower.report() for follower in followers)
+            if failure is None and not any(report.error for report in reports):
+                blobs.discard()
+            self._remember(check)
+            return UpdateReport(host, check, reports, failure)
+
+    def roll_back(self, product: ProductName) -> Record:
+        """Go back to the previous release of `product`, without the network.
+
+        Raises:
+            ConfigurationError: no such subscription, or no previous release.
+            BusyError: another process works in this HOME.
+        """
+        subscription = self.settings.subscription(product)
+        with self.home.lock():
+            installer = self._installer(subscription)
+            record = Records(self.home).load(product, subscription.channel)
+            return installer.roll_back(installer.resume(record))
+
+    def _remember(self, check: LastCheck) -> None:
+        content = encode_json(_LAST_CHECK_SCHEMA, check)
+        write_file(self.home.disk, self.home.path / _LAST_CHECK_FILE, content)
+
+    def _installer(self, subscription: Subscription) -> Installer:
+        slots = Slots(self.home.disk, subscription.folder)
+        return Installer(self.home, self.settings, slots, self.engines, self.clock, self.boot)
+
+    def _follower(self, subscription: Subscription, blobs: BlobFetcher) -> Follower:
+        installer = self._installer(subscription)
+        limit = self.settings.max_delta_memory
+        obtainer = Obtainer(blobs, installer.slots, limit, subscription.product)
+        return Follower(
+            installer, Records(self.home), subscription.product, subscription.channel, obtainer
+        )
+
+
+def load_last_check(home: Home) -> LastCheck | None:
+    """Return what the last run found, or None before the first.
+
+    Raises:
+        DocumentError: the file is damaged.
+    """
+    try:
+        content = home.disk.read(home.path / _LAST_CHECK_FILE)
+    except FileNotFoundError:
+        return None
+    return decode_json(_LAST_CHECK_SCHEMA, LastCheck, content)

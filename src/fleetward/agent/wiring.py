@@ -1,0 +1,117 @@
+"""Puts an agent together from its folder: settings, trust, network, clock, disk of this machine."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fleetward import __version__
+from fleetward.adapters.boot import boot_id
+from fleetward.adapters.clock import Clock, SystemClock
+from fleetward.adapters.entropy import Entropy
+from fleetward.adapters.http import HttpSession, HttpSettings
+from fleetward.adapters.proxies import Proxies
+from fleetward.agent.fetching import Progress, no_progress
+from fleetward.agent.home import Home, create_home
+from fleetward.agent.records import Record, Records
+from fleetward.agent.reporting import TimestampAge, freshness, status_document
+from fleetward.agent.slots import Slots
+from fleetward.agent.updating import Agent, CheckedView, load_last_check
+from fleetward.agent.verifying import Verified, verify_product
+from fleetward.config.agent import AgentSettings, NetworkSettings, load_agent_settings
+from fleetward.errors import NetworkError
+from fleetward.trust.client import FleetTrust, Source
+
+
+@dataclass(frozen=True, slots=True)
+class _FleetTrust:
+    """`updating.Trust`, by TUF."""
+
+    trust: FleetTrust
+
+    def check(self, sources: Sequence[str]) -> CheckedView:
+        """Return what the best of the sources gives."""
+        view = self.trust.refresh([Source(url) for url in sources])
+        if view.source is None:  # pragma: no cover (a refresh always names one)
+            raise NetworkError("no source gave metadata")
+        return CheckedView(view, view.source.url, view.frozen)
+
+
+def http_session(network: NetworkSettings, clock: Clock) -> HttpSession:
+    """Return what connects out, as the settings and the environment say."""
+    proxies = (
+        Proxies.every(network.proxy) if network.proxy else Proxies.from_environment(os.environ)
+    )
+    settings = HttpSettings(
+        user_agent=f"fleetward/{__version__}", proxies=proxies, ca_bundle=network.ca_bundle
+    )
+    return HttpSession(clock, settings)
+
+
+def create_agent(home: Home, settings: AgentSettings, root: bytes, entropy: Entropy) -> None:
+    """Make an agent's folder and take the trust anchor.
+
+    Raises:
+        ConfigurationError: an agent is there already.
+        MetadataError: `root` is no root that its own keys have signed.
+        DiskError: it cannot be written.
+    """
+    clock = SystemClock()
+    home.require_absent()
+    home.disk.make_folder(home.path)
+    with home.lock():
+        home.disk.remove_tree(home.trust)  # of an init that was stopped: it had no settings yet
+        FleetTrust.create(home.disk, home.trust, root, http_session(settings.network, clock), clock)
+        create_home(home, settings, entropy)
+
+
+def open_agent(home: Home, progress: Progress = no_progress, clock: Clock | None = None) -> Agent:
+    """Return the agent of a folder, ready to work.
+
+    Raises:
+        ConfigurationError: there is none, or its settings or trust state are damaged.
+    """
+    home.require()
+    clock = clock or SystemClock()
+    settings = load_agent_settings(home.disk, home.path)
+    session = http_session(settings.network, clock)
+    trust = FleetTrust(home.disk, home.trust, session, clock)
+    return Agent(
+        home, settings, _FleetTrust(trust), session, clock, boot=boot_id(), progress=progress
+    )
+
+
+def records_of(home: Home, settings: AgentSettings) -> tuple[Record, ...]:
+    """Return the records of all subscriptions."""
+    records = Records(home)
+    return tuple(records.load(s.product, s.channel) for s in settings.subscriptions)
+
+
+def status_of(home: Home, clock: Clock | None = None) -> dict[str, Any]:
+    """Return the status document of a host, without the network."""
+    home.require()
+    clock = clock or SystemClock()
+    settings = load_agent_settings(home.disk, home.path)
+    records, check = records_of(home, settings), load_last_check(home)
+    session = http_session(settings.network, clock)
+    view = FleetTrust(home.disk, home.trust, session, clock).last_view()
+    age = None
+    if view is not None:
+        stamp = view.timestamp
+        age = TimestampAge(stamp.issued, stamp.interval, min(view.expiries.values()))
+    fresh = freshness(clock.now(), check, age, records)
+    return status_document(home.host(), records, fresh, check)
+
+
+def verify_all(home: Home) -> tuple[str, tuple[Verified, ...]]:
+    """Return the host's id and what `verify` finds of each product."""
+    home.require()
+    settings = load_agent_settings(home.disk, home.path)
+    with home.lock():
+        found = tuple(
+            verify_product(home, Slots(home.disk, subscription.folder), record)
+            for subscription, record in zip(
+                settings.subscriptions, records_of(home, settings), strict=True
+            )
+        )
+    return home.host(), found

@@ -1,0 +1,59 @@
+"""What `fleetward agent run` becomes: the loop alone, without the command line's libraries.
+
+Idle, this process holds no typer, no rich and no hdiffpatch (docs/benchmarks.md has its memory).
+"""
+
+import signal
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+
+from fleetward.adapters.clock import SystemClock
+from fleetward.adapters.disk import SystemDisk
+from fleetward.adapters.entropy import SystemEntropy
+from fleetward.agent.home import Home
+from fleetward.agent.running import run_loop
+from fleetward.agent.updating import UpdateReport
+from fleetward.agent.wiring import open_agent
+
+
+class _EndedError(BaseException):
+    """The operator's signal; whatever was under way is done again by the next start."""
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    raise _EndedError
+
+
+def updates(home: Home) -> Callable[[], tuple[UpdateReport, timedelta]]:
+    """Return what makes one run, with the settings read anew each time."""
+
+    def update() -> tuple[UpdateReport, timedelta]:
+        agent = open_agent(home)
+        return agent.update(), agent.settings.poll
+
+    return update
+
+
+def main(arguments: list[str]) -> int:
+    """Run the agent at the folder that `arguments` names until a signal ends it."""
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end)
+    home = Home(SystemDisk(), Path(arguments[0]))
+
+    def log(line: str) -> None:
+        sys.stderr.write(f"{SystemClock().now():%Y-%m-%dT%H:%M:%SZ} {line}\n")
+        sys.stderr.flush()
+
+    try:
+        log(f"agent at {home.path} begins")
+        run_loop(updates(home), SystemClock(), SystemEntropy(), log)
+    except _EndedError:
+        log("ended")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,163 @@
+"""The agent's settings: HOME/agent.toml, written by `agent init` and edited by the operator."""
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+from fleetward.adapters.atomicfile import write_file
+from fleetward.adapters.disk import Disk
+from fleetward.config.strict import load_settings, toml_text
+from fleetward.core.limits import MIB
+from fleetward.core.names import ChannelName, ProductName, parse_channel, parse_product
+from fleetward.errors import ConfigurationError, UsageError
+
+AGENT_FILE = "agent.toml"
+DEFAULT_CHANNEL = ChannelName("stable")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """A product that a host keeps in a folder.
+
+    Attributes:
+        product: which product.
+        channel: which of its channels.
+        folder: an absolute path; readers open `folder/current`.
+    """
+
+    product: ProductName
+    channel: ChannelName = DEFAULT_CHANNEL
+    folder: Path
+
+    def __post_init__(self) -> None:
+        try:
+            parse_product(self.product)
+            parse_channel(self.channel)
+        except UsageError as error:
+            raise ConfigurationError(str(error)) from error
+        if not self.folder.is_absolute():
+            raise ConfigurationError(f"the folder {str(self.folder)!r} is not an absolute path")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSettings:
+    """How the agent connects out.
+
+    Attributes:
+        proxy: URL of an HTTP proxy for http and https; None takes the environment's.
+        ca_bundle: a PEM file of the authorities to trust instead of the system's.
+    """
+
+    proxy: str | None = None
+    ca_bundle: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """How one engine's content is tried on this host.
+
+    Attributes:
+        name: the engine, as manifests name it.
+        preflight: a command of the operator's, run beside the profile's own check; `{tree}` stands
+            for the folder of the staged tree. Exit code 0 passes.
+        canaries: files that the staged content must detect.
+        clean: files that it must not detect.
+        bake: how long the trial lasts before the release is confirmed.
+        max_memory: bytes of address space that a check may take.
+        max_time: how long a check may take.
+    """
+
+    name: str
+    preflight: tuple[str, ...] = ()
+    canaries: tuple[Path, ...] = ()
+    clean: tuple[Path, ...] = ()
+    bake: timedelta = timedelta()
+    max_memory: int = 2048 * MIB
+    max_time: timedelta = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """All of HOME/agent.toml.
+
+    Attributes:
+        sources: base URLs of relays and origins, the preferred first.
+        subscriptions: what the host keeps.
+        rings: the rings of rollouts that this host is in.
+        poll: how long `agent run` waits between checks, jittered by a fifth.
+        max_delta_memory: bytes that applying a delta may take; beyond it the pack is fetched.
+        max_trial_restarts: restarts of the host during a trial after which it rolls back.
+        network: how to connect out.
+        engines: how content is tried.
+    """
+
+    sources: tuple[str, ...]
+    subscriptions: tuple[Subscription, ...] = ()
+    rings: tuple[str, ...] = ()
+    poll: timedelta = timedelta(minutes=10)
+    max_delta_memory: int = 256 * MIB
+    max_trial_restarts: int = 3
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    engines: tuple[EngineSettings, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ConfigurationError("no source: give at least one URL of a relay or origin")
+        for source in self.sources:
+            if not source.startswith(("http://", "https://")):
+                raise ConfigurationError(f"the source {source!r} is not an http or https URL")
+        folders = [subscription.folder for subscription in self.subscriptions]
+        products = [subscription.product for subscription in self.subscriptions]
+        if len(set(folders)) < len(folders) or len(set(products)) < len(products):
+            raise ConfigurationError("two subscriptions have one product or one folder")
+
+    def having(self, **changes: object) -> "AgentSettings":
+        """Return the settings with some fields changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def subscription(self, product: ProductName) -> Subscription:
+        """Return the subscription of a product.
+
+        Raises:
+            ConfigurationError: this host does not subscribe to it.
+        """
+        for subscription in self.subscriptions:
+            if subscription.product == product:
+                return subscription
+        known = ", ".join(s.product for s in self.subscriptions) or "none"
+        raise ConfigurationError(f"this host does not subscribe to {product}; it has: {known}")
+
+    def engine(self, name: str) -> EngineSettings:
+        """Return the settings of an engine; its defaults where the file has none."""
+        return next((e for e in self.engines if e.name == name), EngineSettings(name=name))
+
+
+def load_agent_settings(disk: Disk, home: Path) -> AgentSettings:
+    """Return the settings of the agent at `home`.
+
+    Raises:
+        ConfigurationError: there is no agent there, or its file is wrong.
+    """
+    return load_settings(disk, home / AGENT_FILE, AgentSettings)
+
+
+def save_agent_settings(disk: Disk, home: Path, settings: AgentSettings) -> None:
+    """Write the settings of the agent at `home`."""
+    write_file(disk, home / AGENT_FILE, toml_text(settings).encode())
+
+
+def parse_subscription(text: str) -> Subscription:
+    """Return `PRODUCT[@CHANNEL]=DIR` as a subscription.
+
+    Raises:
+        UsageError: another form.
+    """
+    name, equals, folder = text.partition("=")
+    product, at, channel = name.partition("@")
+    if not equals or not folder or (at and not channel):
+        raise UsageError(f"{text!r} is not PRODUCT[@CHANNEL]=DIR, as in yara@stable=/var/lib/yara")
+    return Subscription(
+        product=parse_product(product),
+        channel=parse_channel(channel or DEFAULT_CHANNEL),
+        folder=Path(folder).absolute(),
+    )
