@@ -15,90 +15,40 @@ it answered a byte, is replaced once, which every client that keeps connections 
 
 import contextlib
 import http.client
-import io
-import ipaddress
 import re
-import socket
 import ssl
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from fleetward.adapters.clock import Clock
+from fleetward.adapters.pacing import (
+    CURRENT_TRANSFER,
+    Pace,
+    PacedConnection,
+    PacedSecureConnection,
+    Traffic,
+    Transfer,
+)
+from fleetward.adapters.proxies import Proxies
 from fleetward.core.limits import KIB, TransferLimits
 from fleetward.errors import (
     ConfigurationError,
     DigestError,
     NetworkError,
     NotFoundError,
-    SlowTransferError,
 )
 
 _PIECE: Final = 64 * KIB
 _MAX_DRAINED: Final = 4 * KIB
 """Bytes of an error page that are read so that the connection can be kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Proxies:
-    """Which proxy carries requests; the default is none.
-
-    Attributes:
-        http: the URL of the proxy for `http:` URLs.
-        https: the URL of the proxy for `https:` URLs, reached by CONNECT.
-        bypass: hosts, domain suffixes (`.example`) and networks (`10.0.0.0/8`) reached directly;
-            `*` is every host.
-    """
-
-    http: str | None = None
-    https: str | None = None
-    bypass: tuple[str, ...] = ()
-
-    @classmethod
-    def every(cls, url: str) -> "Proxies":
-        """Return settings that send everything through the proxy at `url`."""
-        return cls(http=url, https=url)
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> "Proxies":
-        """Return what http_proxy, https_proxy, all_proxy and no_proxy say.
-
-        The name `HTTP_PROXY` in capitals is passed over: a CGI program gets it from the client.
-        """
-        lower = {name: value for name, value in environment.items() if name.islower() and value}
-        upper = {n.lower(): v for n, v in environment.items() if n.isupper() and v}
-        upper.pop("http_proxy", None)
-        known = {**upper, **lower}
-        everything = known.get("all_proxy")
-        return cls(
-            http=known.get("http_proxy", everything),
-            https=known.get("https_proxy", everything),
-            bypass=tuple(part.strip() for part in known.get("no_proxy", "").split(",") if part),
-        )
-
-    def of(self, scheme: str, host: str) -> str | None:
-        """Return the proxy's URL for a request to `host`, or None."""
-        proxy = self.https if scheme == "https" else self.http
-        return None if proxy is None or any(_covers(p, host) for p in self.bypass) else proxy
-
-
-def _covers(pattern: str, host: str) -> bool:
-    if pattern == "*":
-        return True
-    try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(pattern, strict=False)
-    except ValueError:
-        suffix = pattern.lstrip("*").lstrip(".").lower()
-        return host.lower() == suffix or host.lower().endswith(f".{suffix}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,159 +69,12 @@ class HttpSettings:
     limits: TransferLimits = field(default_factory=TransferLimits)
 
 
-@dataclass(slots=True)
-class Traffic:
-    """Bytes that a session moved, headers included; of TLS, what is inside.
-
-    Attributes:
-        sent: bytes of requests.
-        received: bytes of answers.
-        requests: how many requests were made.
-    """
-
-    sent: int = 0
-    received: int = 0
-    requests: int = 0
-
-
-class _Pace:
-    """One transfer's time: a deadline for the whole, and a minimum rate after the first byte.
-
-    The rate is taken over windows of `limits.grace` of time spent *waiting for the source*, so
-    neither a fast beginning nor a slow caller hides or causes a slow transfer.
-    """
-
-    def __init__(
-        self, clock: Clock, url: str, limits: TransferLimits, deadline: timedelta | None
-    ) -> None:
-        self.url = url
-        self.limits = limits
-        self._clock = clock
-        self._deadline = deadline
-        self._end = None if deadline is None else clock.monotonic() + deadline
-        self._began = timedelta()
-        self._answering = False
-        self._waited = timedelta()
-        self._count = 0
-
-    def begin_wait(self) -> float:
-        """Return how many seconds the next receive may take.
-
-        Raises:
-            SlowTransferError: the deadline has passed.
-        """
-        self._began = self._clock.monotonic()
-        allowed = self.limits.read_timeout
-        if self._end is not None:
-            allowed = min(allowed, self._end - self._began)
-        if allowed <= timedelta():
-            raise self.too_late()
-        return allowed.total_seconds()
-
-    def end_wait(self, count: int) -> None:
-        """Record that the receive brought `count` bytes.
-
-        Raises:
-            SlowTransferError: a whole window brought less than the minimum rate.
-        """
-        if self._answering:
-            self._waited += self._clock.monotonic() - self._began
-        self._answering = True
-        self._count += count
-        if self._waited < self.limits.grace:
-            return
-        least = self.limits.min_bytes_per_second * self._waited.total_seconds()
-        if self._count < least:
-            raise SlowTransferError(
-                f"{self.url} came at {self._count} bytes in {self._waited.total_seconds():.0f} s, "
-                f"under {self.limits.min_bytes_per_second} bytes/s: it was cut; try another source"
-            )
-        self._waited, self._count = timedelta(), 0
-
-    def is_over(self) -> bool:
-        """Return whether the deadline has passed."""
-        return self._end is not None and self._clock.monotonic() >= self._end
-
-    def too_late(self) -> SlowTransferError:
-        """Return the error of a transfer past its deadline."""
-        seconds = self._deadline.total_seconds() if self._deadline else 0
-        return SlowTransferError(
-            f"{self.url} did not arrive within {seconds:.0f} s: it was cut; try another source"
-        )
-
-
-@dataclass(slots=True)
-class _Transfer:
-    pace: _Pace
-    traffic: Traffic
-
-
-_CURRENT: ContextVar[_Transfer] = ContextVar("fleetward_transfer")
-
-
-class _PacedReader(io.RawIOBase):
-    """What http.client reads an answer from: each receive is timed and counted."""
-
-    def __init__(self, connection: socket.socket, transfer: _Transfer) -> None:
-        super().__init__()
-        self._socket = connection
-        self._raw = connection.makefile("rb", buffering=0)
-        self._transfer = transfer
-        self._timeout: float | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 (a writable buffer, as io says)
-        timeout = self._transfer.pace.begin_wait()
-        if timeout != self._timeout:
-            self._socket.settimeout(timeout)
-            self._timeout = timeout
-        count = self._raw.readinto(buffer) or 0
-        self._transfer.traffic.received += count
-        self._transfer.pace.end_wait(count)
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _PacedSocket:
-    """A socket whose answers are read through `_PacedReader`; otherwise the socket itself."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (whatever the socket has)
-        return getattr(self._socket, name)
-
-    def sendall(self, content: bytes) -> None:
-        _CURRENT.get().traffic.sent += len(content)
-        self._socket.sendall(content)
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_PacedReader(self._socket, _CURRENT.get()))
-
-
-class _Connection(HTTPConnection):
-    def connect(self) -> None:
-        super().connect()
-        self.sock = cast("socket.socket", _PacedSocket(self.sock))
-
-
-class _SecureConnection(HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        self.sock = cast("socket.socket", _PacedSocket(self.sock))
-
-
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
+    ConnectionCls = PacedConnection
 
 
 class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
+    ConnectionCls = PacedSecureConnection
 
 
 class Answer:
@@ -285,7 +88,7 @@ class Answer:
     """
 
     def __init__(
-        self, url: str, response: urllib3.BaseHTTPResponse, pace: _Pace, max_bytes: int
+        self, url: str, response: urllib3.BaseHTTPResponse, pace: Pace, max_bytes: int
     ) -> None:
         self.url = url
         self.status = response.status
@@ -386,7 +189,7 @@ class HttpSession:
                 range that was not asked for.
             ConfigurationError: `url`, a proxy or the CA bundle cannot be used.
         """
-        pace = _Pace(self._clock, url, limits or self._settings.limits, deadline)
+        pace = Pace(self._clock, url, limits or self._settings.limits, deadline)
         response = self._ask(url, self._headers(offset, etag, fresh=fresh), pace)
         try:
             _refuse(url, response, offset=offset, etag=etag)
@@ -408,9 +211,9 @@ class HttpSession:
             headers["Cache-Control"] = "no-cache"
         return headers
 
-    def _ask(self, url: str, headers: dict[str, str], pace: _Pace) -> urllib3.BaseHTTPResponse:
+    def _ask(self, url: str, headers: dict[str, str], pace: Pace) -> urllib3.BaseHTTPResponse:
         manager = self._manager(url)
-        token = _CURRENT.set(_Transfer(pace, self.traffic))
+        token = CURRENT_TRANSFER.set(Transfer(pace, self.traffic))
         try:
             try:
                 return self._send(manager, url, headers, pace)
@@ -421,10 +224,10 @@ class HttpSession:
         except urllib3.exceptions.HTTPError as error:
             raise _network_error(url, error, pace) from error
         finally:
-            _CURRENT.reset(token)
+            CURRENT_TRANSFER.reset(token)
 
     def _send(
-        self, manager: urllib3.PoolManager, url: str, headers: dict[str, str], pace: _Pace
+        self, manager: urllib3.PoolManager, url: str, headers: dict[str, str], pace: Pace
     ) -> urllib3.BaseHTTPResponse:
         self.traffic.requests += 1
         return manager.request(
@@ -522,7 +325,8 @@ def _is_range_from(response: urllib3.BaseHTTPResponse, offset: int) -> bool:
 
 def _drain(response: urllib3.BaseHTTPResponse) -> None:
     """Read a short error page, so that its connection can be kept; an error here is no news."""
-    if (_content_length(response) or _MAX_DRAINED + 1) <= _MAX_DRAINED:
+    length = _content_length(response)
+    if length is not None and length <= _MAX_DRAINED:
         with contextlib.suppress(urllib3.exceptions.HTTPError, NetworkError):
             while response.read1(_MAX_DRAINED, decode_content=False):
                 pass
@@ -540,7 +344,7 @@ def _was_kept_too_long(error: urllib3.exceptions.ProtocolError) -> bool:
     )
 
 
-def _network_error(url: str, error: urllib3.exceptions.HTTPError, pace: _Pace) -> NetworkError:
+def _network_error(url: str, error: urllib3.exceptions.HTTPError, pace: Pace) -> NetworkError:
     """Return what `error` means to the person who reads it."""
     kinds = urllib3.exceptions
     if isinstance(error, kinds.ReadTimeoutError) and pace.is_over():
