@@ -359,11 +359,13 @@ class Connection(asyncio.Protocol):
 
     def _end(self) -> None:
         """Close in such a way that the client can still read the answer."""
+        has_unread = self._at < len(self._buffer)
         self._buffer = b""
         self._at = 0
         self._phase = Phase.LINGERING
         self._since = self._loop.time()
-        if self._is_half_closed or not self._transport.can_write_eof():
+        is_clean = self._is_half_closed or (self._host.is_stopping and not has_unread)
+        if is_clean or not self._transport.can_write_eof():
             self._transport.close()
             return
         with contextlib.suppress(OSError):

@@ -55,6 +55,7 @@ class HeadReader:
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._hosts = 0
+        self._keep_alive = False
 
     def on_url(self, target: bytes) -> None:
         """Take a piece of the target (httptools calls it)."""
@@ -68,6 +69,10 @@ class HeadReader:
             self._hosts += 1
         known = self._headers.get(name)
         self._headers[name] = value if known is None else known + b", " + value
+
+    def on_headers_complete(self) -> None:
+        """Note what the parser knows only now (httptools calls it)."""
+        self._keep_alive = self._parser.should_keep_alive()
 
     def judge_partial(self, received: bytes) -> None:
         """Refuse what can no longer become a head, before its end has come.
@@ -118,7 +123,7 @@ class HeadReader:
             raise RefusedRequestError(400, "the request has no Host header, or two")
         if b"transfer-encoding" in headers:
             raise RefusedRequestError(411, "send the body with Content-Length")
-        keep_alive = self._parser.should_keep_alive()
+        keep_alive = self._keep_alive
         body_bytes = int(headers.get(b"content-length", 0))
         method = self._parser.get_method().decode("ascii")
         if body_bytes or not keep_alive:
