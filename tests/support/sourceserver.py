@@ -1,6 +1,7 @@
 """A source on loopback that serves what a test says, byte by byte where the test wants it."""
 
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ class Exchange:
     headers: dict[str, str]
     content: bytes | None
     send: Callable[[bytes], None]
+    stays: bool = False
+    """Whether the connection is kept after the answer that a script gave."""
 
     def answer(
         self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b""
@@ -98,10 +101,10 @@ class _Handler(socketserver.StreamRequestHandler):
             exchange.usual()
             return True
         script(exchange)
-        return headers.get("x-stay") is not None
+        return exchange.stays
 
     def _read_head(self) -> list[str]:
-        lines = []
+        lines: list[str] = []
         while line := self.rfile.readline(65536):
             self.server.source.received += len(line)
             if line == b"\r\n":
@@ -125,10 +128,15 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 @contextmanager
-def source_server(files: Mapping[str, bytes]) -> Generator[SourceServer]:
+def source_server(
+    files: Mapping[str, bytes], tls: ssl.SSLContext | None = None
+) -> Generator[SourceServer]:
     """Serve `files`, which the test may change, on a free port of loopback."""
     with _Server(("127.0.0.1", 0), _Handler) as server:
-        server.source = SourceServer(f"http://127.0.0.1:{server.server_address[1]}", files)
+        scheme = "https" if tls else "http"
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        server.source = SourceServer(f"{scheme}://127.0.0.1:{server.server_address[1]}", files)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:

@@ -314,6 +314,11 @@ def _refuse(url: str, response: urllib3.BaseHTTPResponse, *, offset: int, etag: 
             f"{url} came encoded as {encoding[:60]!r}, which nobody asked for: turn compression "
             "off at the source or at the proxy on the way"
         )
+    if status != 204 and _content_length(response) is None and not _is_chunked(response):
+        raise NetworkError(
+            f"{url} came without its length, so one that breaks off could not be told from a "
+            "whole one: try another source"
+        )
     if status == 206 and not _is_range_from(response, offset):
         raise NetworkError(f"{url} answered a range that was not asked for: try another source")
 
@@ -337,6 +342,10 @@ def _content_length(response: urllib3.BaseHTTPResponse) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
+def _is_chunked(response: urllib3.BaseHTTPResponse) -> bool:
+    return response.headers.get("Transfer-Encoding", "").lower() == "chunked"
+
+
 def _was_kept_too_long(error: urllib3.exceptions.ProtocolError) -> bool:
     cause = error.args[1] if len(error.args) > 1 else None
     return isinstance(
@@ -355,7 +364,7 @@ def _network_error(url: str, error: urllib3.exceptions.HTTPError, pace: Pace) ->
         advice = "the proxy did not carry it: look at the proxy setting"
     elif isinstance(error, kinds.NameResolutionError):
         advice = "its name does not resolve: look at the URL and at DNS"
-    elif isinstance(error, kinds.TimeoutError):
+    elif isinstance(error, kinds.TimeoutError) and not isinstance(error, kinds.NewConnectionError):
         advice = "no answer in time: try again, or another source"
     elif isinstance(error, kinds.LocationParseError):
         advice = "it is no URL: give http:// or https://"

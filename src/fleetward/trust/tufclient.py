@@ -8,10 +8,9 @@ tuf-conformance drives this class (tests/attack/conformance_client); hosts use `
 (trust.client), which asks for more.
 """
 
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fleetward.adapters.http import HttpSession
 from fleetward.core.limits import MetadataLimits
@@ -22,6 +21,8 @@ from fleetward.trust.rules import TufRules
 
 if TYPE_CHECKING:
     from fleetward.trust.updating import Repository, Run
+
+_Result = TypeVar("_Result")
 
 
 class TufClient:
@@ -69,9 +70,7 @@ class TufClient:
             NetworkError: something could not be brought.
             DiskError: the disk fails.
         """
-        with self._run(repository, ()) as run:
-            run.refresh()
-            self._keep({role: run.role(role) for role in TOP_LEVEL})
+        self._perform(repository, (), lambda run: run.refresh(), TOP_LEVEL)
 
     def load(self, repository: "Repository", target: str, role: str) -> None:
         """Bring the metadata of `role` up to date, the delegated role that may name `target`.
@@ -79,9 +78,7 @@ class TufClient:
         Raises:
             As `refresh`, which it includes.
         """
-        with self._run(repository, (role,)) as run:
-            run.load(target)
-            self._keep({name: run.role(name) for name in (*TOP_LEVEL, role)})
+        self._perform(repository, (role,), lambda run: run.load(target), (*TOP_LEVEL, role))
 
     def download(self, repository: "Repository", target: str, kept: Path) -> bytes:
         """Return the verified bytes of `target`, whichever role names it.
@@ -95,13 +92,20 @@ class TufClient:
             NotFoundError: no role names it, or the source does not have it.
             As `refresh`, which it includes.
         """
-        with self._run(repository, self._ledger.roles()) as run:
-            content = run.download(target, kept)
-            self._keep(run.changed())
-            return content
+        roles = self._ledger.roles()
+        return self._perform(repository, roles, lambda run: run.download(target, kept), TOP_LEVEL)
 
-    @contextmanager
-    def _run(self, repository: "Repository", roles: Iterable[str]) -> "Generator[Run]":
+    def _perform(
+        self,
+        repository: "Repository",
+        roles: Iterable[str],
+        act: "Callable[[Run], _Result]",
+        used: Iterable[str],
+    ) -> _Result:
+        """Run `act` with the stored metadata of `roles`, and keep what it verified.
+
+        `used` are the roles that are judged again also where they did not change.
+        """
         from fleetward.trust.updating import updater_run  # noqa: PLC0415 (tuf: where needed)
 
         found = {role: self._ledger.read(role) for role in (*TOP_LEVEL, *roles)}
@@ -109,10 +113,12 @@ class TufClient:
         given["root"] = self._ledger.root()
         with updater_run(self._session, repository, given, self._limits) as run:
             try:
-                yield run
+                result = act(run)
             except FleetwardError:
-                self._keep(run.changed())
+                self._keep({"root": run.role("root"), **run.changed()})
                 raise
+            self._keep({role: run.role(role) for role in used} | run.changed())
+            return result
 
     def _keep(self, verified: Mapping[str, bytes | None]) -> None:
         """Take up what was verified, in the order of the roles, until one is refused."""
