@@ -78,6 +78,7 @@ def status_document(
         "checked": check.checked if check else None,
         "source": check.source if check else None,
         "error": check.error if check else None,
+        "remarks": list(check.remarks) if check else [],
     }
 
 
@@ -89,6 +90,7 @@ def update_document(report: UpdateReport) -> dict[str, Any]:
         "source": report.check.source,
         "frozen": report.check.frozen,
         "error": report.check.error,
+        "remarks": list(report.check.remarks),
         "products": [_product_update(product) for product in report.products],
     }
 

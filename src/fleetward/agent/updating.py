@@ -46,11 +46,13 @@ class CheckedView:
         documents: the verified documents.
         source: the base URL that gave them.
         frozen: whether the newest timestamp of all sources is too old.
+        remarks: what was wrong with each source that is not simply fresh, a sentence each.
     """
 
     documents: SignedView
     source: str
     frozen: bool
+    remarks: tuple[str, ...] = ()
 
 
 class Trust(Protocol):
@@ -70,12 +72,14 @@ class LastCheck:
         source: the source whose metadata was used, or None.
         frozen: whether the newest timestamp of all sources was too old.
         error: why no metadata could be had, or None.
+        remarks: what was wrong with sources, a sentence each.
     """
 
     checked: datetime
     source: str | None
     frozen: bool
     error: str | None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +174,7 @@ class Agent:
                 failure = error
                 check = LastCheck(began, None, frozen=False, error=str(error))
             else:
-                check = LastCheck(began, view.source, view.frozen, None)
+                check = LastCheck(began, view.source, view.frozen, None, view.remarks)
                 blobs.prefer(view.source)
                 for follower in followers:
                     follower.follow(view.documents, HostPlace(host, self.settings.rings))

@@ -21,6 +21,7 @@ from fleetward.agent.verifying import Verified, verify_product
 from fleetward.config.agent import AgentSettings, NetworkSettings, load_agent_settings
 from fleetward.errors import NetworkError
 from fleetward.trust.client import FleetTrust, Source
+from fleetward.trust.client import Outcome as SourceOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,14 @@ class _FleetTrust:
         view = self.trust.refresh([Source(url) for url in sources])
         if view.source is None:  # pragma: no cover (a refresh always names one)
             raise NetworkError("no source gave metadata")
-        return CheckedView(view, view.source.url, view.frozen)
+        remarks = [
+            f"{report.source.url} is {report.outcome.value}: {report.error or 'its timestamp is old'}"
+            for report in view.reports
+            if report.outcome is not SourceOutcome.FRESH
+        ]
+        if view.clock_ahead:
+            remarks.append(f"the clock of this host is {view.clock_ahead} ahead of the timestamp")
+        return CheckedView(view, view.source.url, view.frozen, tuple(remarks))
 
 
 def http_session(network: NetworkSettings, clock: Clock) -> HttpSession:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from fleetward.adapters.disk import SystemDisk
@@ -148,11 +149,13 @@ def update(
 
 def _show_update(report: UpdateReport) -> None:
     if report.error:
-        remarks.print(f"[red]no metadata:[/red] {report.error}", markup=True, soft_wrap=True)
+        remarks.print(f"[red]no metadata:[/red] {escape(str(report.error))}", soft_wrap=True)
     if report.check.frozen:
         remarks.print("[yellow]frozen:[/yellow] every source gives old metadata only")
+    for remark in report.check.remarks:
+        remarks.print(f"note: {escape(remark)}", soft_wrap=True)
     for product in report.products:
-        people.print(_line(product), soft_wrap=True)
+        people.print(escape(_line(product)), soft_wrap=True)
 
 
 def _line(product: ProductReport) -> str:
@@ -216,7 +219,7 @@ def _show_verified(product: Verified) -> None:
     if product.intact:
         people.print(f"{name}: intact{f' ({product.reason})' if product.reason else ''}")
         return
-    people.print(f"[red]{name}: has drifted[/red] {product.reason or ''}", soft_wrap=True)
+    people.print(f"[red]{name}: has drifted[/red] {escape(product.reason or '')}", soft_wrap=True)
     for difference in product.differences:
         people.print(f"  {difference.kind:8} {difference.path}", soft_wrap=True, markup=False)
     people.print("  to repair it: fleetward agent update HOME --repair")

@@ -13,6 +13,7 @@ class RelayCounters:
         coalesced: of the misses, those that joined a request already under way.
         fills: blob fills begun.
         filled: blobs filled, verified and kept.
+        upstream_blob_bytes: bytes of packs and deltas that upstreams sent, useful or not.
         resumed: upstream requests that went on in the middle of a blob.
         refused_digests: blobs and targets dropped because their digest was wrong.
         upstream_failures: upstream requests that failed or broke off.
@@ -26,6 +27,7 @@ class RelayCounters:
     coalesced: int = 0
     fills: int = 0
     filled: int = 0
+    upstream_blob_bytes: int = 0
     resumed: int = 0
     refused_digests: int = 0
     upstream_failures: int = 0

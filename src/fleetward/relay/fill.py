@@ -204,6 +204,7 @@ class Fill:
         while piece := await response.next_piece():
             if writer.offset + len(piece) > bound:
                 raise NetworkError("the upstream sent more bytes than it told")
+            self._counters.upstream_blob_bytes += len(piece)
             writer.write(piece)
             if writer.rewrites != rewrites:
                 rewrites = writer.rewrites
