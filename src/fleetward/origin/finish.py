@@ -22,6 +22,7 @@ from fleetward.core.limits import CLOCK_BEHIND_TOLERANCE, TIMESTAMP_DATAGRAM_BYT
 from fleetward.errors import ClockError, ConfigurationError, KeyUnavailableError, MetadataError
 from fleetward.origin.roles import ONLINE_ROLES
 from fleetward.origin.staging import CHANNELS, Staging
+from fleetward.trust.keys import SigningKey
 from fleetward.trust.signing import TOP_LEVEL, SignedRole, TargetRef, snapshot_of, timestamp_of
 from fleetward.wire.documents import encode
 from fleetward.wire.layout import (
@@ -186,11 +187,15 @@ class _Commit:
         return all(self._has_keys(name) for name in needed)
 
     def _has_keys(self, name: str) -> bool:
-        for judge in self._judges(name):
-            keys = judge.delegates[name]
-            if len(self._shop.keyring.signers(keys)) < keys.threshold:
-                return False
-        return True
+        return all(
+            len(self._signers(judge, name)) == judge.delegates[name].threshold
+            for judge in self._judges(name)
+        )
+
+    def _signers(self, judge: SignedRole, name: str) -> list[SigningKey]:
+        """Return as many keys as the threshold asks for: a timestamp has room for few."""
+        keys = judge.delegates[name]
+        return self._shop.keyring.signers(keys)[: keys.threshold]
 
     def write(self, *, force_snapshot: bool) -> Outcome:
         """Write everything, timestamp last, and forget what was pending."""
@@ -265,11 +270,7 @@ class _Commit:
         return any(role.shortfall(judge).missing for judge in self._judges(role.role))
 
     def _sign(self, role: SignedRole) -> SignedRole:
-        keys = [
-            key
-            for judge in self._judges(role.role)
-            for key in self._shop.keyring.signers(judge.delegates[role.role])
-        ]
+        keys = [key for judge in self._judges(role.role) for key in self._signers(judge, role.role)]
         signed = role.signed_by(keys)
         for judge in self._judges(role.role):
             signed.require_signatures(judge)

@@ -165,6 +165,7 @@ def _new_keys(
             write_key(shop.disk, ring.folder / folder / name, key, form)
             made.append(key.public)
         number += 1
+    ring.look_again()
     return made
 
 

@@ -94,17 +94,24 @@ class Keyring:
         self.folder = folder
         self.passphrase = passphrase or Passphrase(no_passphrase)
         self._opened: dict[str, SigningKey] = {}
+        self._found: list[FoundKey] | None = None
+
+    def look_again(self) -> None:
+        """Forget which key files there are; opened keys stay open."""
+        self._found = None
 
     def found(self) -> list[FoundKey]:
-        """Return every key file that can be read.
+        """Return every key file that can be read, as of the first look.
 
         Raises:
             ConfigurationError: a file that should be a key is none.
             DiskError: the disk fails.
         """
-        places = [OFFLINE, ONLINE]
-        places += [f"{PRODUCTS}/{name}" for name in self._listing(self.folder / PRODUCTS)]
-        return [found for place in places for found in self._in_place(place)]
+        if self._found is None:
+            places = [OFFLINE, ONLINE]
+            places += [f"{PRODUCTS}/{name}" for name in self._listing(self.folder / PRODUCTS)]
+            self._found = [found for place in places for found in self._in_place(place)]
+        return self._found
 
     def _in_place(self, place: str) -> Iterator[FoundKey]:
         folder = self.folder / place
@@ -150,9 +157,8 @@ class Keyring:
         form = self.form(entropy)
         folder = self.folder / PRODUCTS / product
         self._disk.make_folder(folder)
-        known = {
-            Path(found.file.name).stem: found for found in self._in_place(f"{PRODUCTS}/{product}")
-        }
+        place = f"{PRODUCTS}/{product}"
+        known = {Path(each.file.name).stem: each for each in self.found() if each.place == place}
         keys = []
         for number in range(1, count + 1):
             name = f"releases-{number}"
@@ -161,6 +167,7 @@ class Keyring:
             else:
                 key = SigningKey.generate(entropy)
                 write_key(self._disk, folder / name, key, form)
+                self.look_again()
             self._opened[key.public.keyid] = key
             keys.append(key)
         return tuple(keys)

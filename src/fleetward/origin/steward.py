@@ -103,6 +103,7 @@ def refuse_offline_keys(keyring: Keyring) -> None:
     Raises:
         ConfigurationError: one can.
     """
+    keyring.look_again()
     if any(found.place == OFFLINE for found in keyring.found()):
         raise ConfigurationError(
             f"{keyring.folder / OFFLINE} holds keys that the steward can read, so whoever breaks "
