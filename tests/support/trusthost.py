@@ -48,8 +48,9 @@ class Host:
         self.trust = FleetTrust(self.disk, FOLDER, self.session, self.clock)
 
     def kept(self) -> dict[str, bytes]:
-        """Return the trusted metadata, by file name."""
-        return {name: self.disk.read(METADATA / name) for name in self.disk.listing(METADATA)}
+        """Return the trusted metadata, by file name; without what a broken write has left."""
+        names = [name for name in self.disk.listing(METADATA) if not name.startswith(".")]
+        return {name: self.disk.read(METADATA / name) for name in names}
 
     def lose(self, name: str, content: bytes | None = None) -> None:
         """Lose a file of trusted metadata, or its content; begin again."""
