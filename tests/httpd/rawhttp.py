@@ -11,6 +11,18 @@ DEADLINE = 10.0
 """Seconds; a test that waits longer fails instead of hanging."""
 
 
+class CutError(EOFError):
+    """The connection ended before the answer did.
+
+    Attributes:
+        got: the bytes of the answer (of its body, where it had begun) that came.
+    """
+
+    def __init__(self, got: bytes) -> None:
+        super().__init__(f"{len(got)} bytes came")
+        self.got = got
+
+
 @dataclass(frozen=True)
 class Answer:
     status: int
@@ -61,11 +73,11 @@ class Raw:
     def _more(self) -> None:
         piece = self.socket.recv(1 << 20)
         if not piece:
-            raise EOFError(self._left)
+            raise CutError(self._left)
         self._left += piece
 
     def answer(self, *, has_body: bool = True) -> Answer:
-        """Read one answer; EOFError, with what came, where the connection ends before it."""
+        """Read one answer; CutError where the connection ends before it."""
         while b"\r\n\r\n" not in self._left:
             self._more()
         head, _, rest = self._left.partition(b"\r\n\r\n")
@@ -79,8 +91,8 @@ class Raw:
             self._left = b""
             try:
                 self._more()
-            except EOFError as error:
-                raise EOFError(b"".join(chunks)) from error
+            except CutError as error:
+                raise CutError(b"".join(chunks)) from error
             chunks.append(self._left)
             have += len(self._left)
         body = b"".join(chunks)
@@ -92,7 +104,7 @@ class Raw:
         try:
             while True:
                 self._more()
-        except EOFError:
+        except CutError:
             return self._left
 
 

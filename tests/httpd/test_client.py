@@ -197,8 +197,8 @@ def test_slow_retrieval_is_given_up() -> None:
 
     async def script(_: Asked, out: Out) -> None:
         await out.send(head(1000))
-        for _ in range(1000):
-            await out.send(b"x")
+        for byte in b"x" * 1000:
+            await out.send(bytes([byte]))
             await asyncio.sleep(0.005)
 
     with Upstream(script) as upstream:

@@ -16,7 +16,7 @@ from fleetward.httpd.background import ServerThread
 from fleetward.httpd.files import RepositoryHandler
 from fleetward.httpd.limits import KIB, ServerLimits
 from httpd.handlers import Echo, Gate, OneFile
-from httpd.rawhttp import DEADLINE, Raw, get, send_all
+from httpd.rawhttp import DEADLINE, CutError, Raw, get, send_all
 from httpd.sample_repository import LARGE, SMALL, TIMESTAMP, blob_url, make_repository
 
 SHORT = timedelta(milliseconds=50)
@@ -306,7 +306,7 @@ def test_a_file_that_is_cut_while_it_is_sent_cuts_the_answer(tmp_path: Path) -> 
     file = tmp_path / "short"
     file.write_bytes(LARGE)
     with ServerThread(OneFile(str(file), len(LARGE) + 1)) as server, Raw(server.url) as connection:
-        with pytest.raises(EOFError):
+        with pytest.raises(CutError):
             connection.get("/")
         assert server.counters.cut == 1
 

@@ -18,7 +18,7 @@ from fleetward.httpd.limits import ServerLimits
 from fleetward.httpd.server import Server
 from httpd.certificates import client_context, make_certificate, server_context
 from httpd.handlers import OneFile
-from httpd.rawhttp import DEADLINE, Raw
+from httpd.rawhttp import DEADLINE, CutError, Raw
 from httpd.sample_repository import LARGE, TIMESTAMP, blob_url, make_repository
 
 
@@ -77,7 +77,7 @@ def test_a_file_that_is_cut_while_it_is_sent_cuts_the_answer(
     with (
         LoopThread(run) as thread,
         Raw(thread.url, tls=tls) as connection,
-        pytest.raises(EOFError),
+        pytest.raises(CutError),
     ):
         connection.get("/")
 

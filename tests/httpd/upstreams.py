@@ -70,26 +70,30 @@ class Upstream(LoopThread):
         self._loop.call_soon_threadsafe(lambda: self.event(name).set())
 
     async def _serve(self, ready: Ready, stop: asyncio.Event) -> None:
-        server = await asyncio.start_server(self._client, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
         ready(f"http://{host}:{port}")
         await stop.wait()
         server.close()
-        for task in tuple(self._tasks):
+        for _ in range(5):
+            await asyncio.sleep(0)  # what was accepted last gets its task
+        tasks = tuple(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._client(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                while await self._one(reader, writer):
-                    pass
-        finally:
-            self._tasks.discard(task)
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while await self._one(reader, writer):
+                pass
             writer.close()
+            await writer.wait_closed()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

@@ -130,12 +130,14 @@ class UpstreamClient:
         kept = self._take_idle()
         if kept is not None:
             try:
-                return UpstreamResponse(self, kept, await kept.request(raw, has_body=has_body))
+                return await self._ask(kept, raw, has_body=has_body)
             except SlowTransferError:
                 raise
             except NetworkError:
-                kept.close()
-        exchange = await self._connect()
+                pass  # It was closed between two requests, which is nobody's failure.
+        return await self._ask(await self._connect(), raw, has_body=has_body)
+
+    async def _ask(self, exchange: Exchange, raw: bytes, *, has_body: bool) -> UpstreamResponse:
         try:
             return UpstreamResponse(self, exchange, await exchange.request(raw, has_body=has_body))
         except BaseException:

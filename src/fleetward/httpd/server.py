@@ -14,6 +14,8 @@ from fleetward.httpd.limits import ServerLimits
 from fleetward.httpd.message import Handler
 
 _DATE_LIFETIME: Final = 1.0
+_ACCEPT_TURNS: Final = 5
+"""Turns of the loop after which a connection that was accepted last has its protocol."""
 
 
 class Server:
@@ -91,6 +93,8 @@ class Server:
         self.is_stopping = True
         if self._listener is not None:
             self._listener.close()
+        for _ in range(_ACCEPT_TURNS):
+            await asyncio.sleep(0)
         for connection in tuple(self._connections):
             connection.stop()
         timeout = self.limits.stop_timeout.total_seconds()

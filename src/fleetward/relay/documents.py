@@ -54,7 +54,8 @@ class DocumentCache:
         elif len(self._flights) >= self._limits.max_upstream_requests:
             self._counters.overloaded += 1
             return UNAVAILABLE
-        return self._from_upstream(request, path)
+        flight = self._flights.join(path.path, lambda: self._fetch(path))
+        return self._after(flight, request, path)
 
     def _may_ask_again(self, path: str) -> bool:
         now = asyncio.get_running_loop().time()
@@ -66,8 +67,9 @@ class DocumentCache:
         self._asked[path] = now
         return True
 
-    async def _from_upstream(self, request: Request, path: RepositoryPath) -> Response:
-        flight = self._flights.join(path.path, lambda: self._fetch(path))
+    async def _after(
+        self, flight: "asyncio.Task[Outcome]", request: Request, path: RepositoryPath
+    ) -> Response:
         try:
             outcome = await asyncio.shield(flight)
         except (NetworkError, DigestError):

@@ -122,6 +122,9 @@ class Fill:
             try:
                 await self._from_source(source)
                 return
+            except DigestError:
+                self._sources.falsified(source, self.digest)
+                raise
             except NotFoundError as error:
                 problem = error if self._writer is None or not self._writer.length else problem
             except NetworkError as error:
@@ -203,7 +206,7 @@ class Fill:
         rewrites = writer.rewrites
         while piece := await response.next_piece():
             if writer.offset + len(piece) > bound:
-                raise NetworkError("the upstream sent more bytes than it told")
+                raise DigestError(f"the upstream sent more than {bound} bytes: they were dropped")
             self._counters.upstream_blob_bytes += len(piece)
             writer.write(piece)
             if writer.rewrites != rewrites:
@@ -214,14 +217,7 @@ class Fill:
             raise NetworkError("the upstream sent fewer bytes than it told")
 
     async def _keep(self, source: Source, writer: BlobWriter) -> None:
-        rewrites = writer.rewrites
-        try:
-            writer.verify()
-        except DigestError:
-            self._sources.falsified(source, self.digest)
-            raise
-        if writer.rewrites != rewrites:
-            self.generation += 1
+        writer.verify()
         source.note_success()
         self.length = writer.offset
         self._is_verified = True

@@ -95,7 +95,7 @@ class Relay:
             )
         finally:
             await self.handler.stop()
-            self.sources.close()
+            await self.sources.close()
 
     def _restore_timestamp(self) -> None:
         file = self._settings.cache / TIMESTAMP_PATH

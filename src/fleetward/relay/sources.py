@@ -226,7 +226,8 @@ class Sources:
         now = asyncio.get_running_loop().time()
         return [{"url": source.name, "state": source.state(now)} for source in self._sources]
 
-    def close(self) -> None:
-        """Close the kept connections."""
+    async def close(self) -> None:
+        """Close the kept connections, and give the loop a turn to end them."""
         for source in self._sources:
             source.client.close()
+        await asyncio.sleep(0)

@@ -68,17 +68,19 @@ class TimestampCache:
         self._counters.misses += 1
         if None in self._flights:
             self._counters.coalesced += 1
-        return self._after_refresh(request)
-
-    async def _after_refresh(self, request: Request) -> Response:
         flight = self._flights.join(None, self._refresh)
+        return self._after(flight, request, now)
+
+    async def _after(
+        self, flight: "asyncio.Task[None]", request: Request, asked: float
+    ) -> Response:
         patience = None if self._known is None else self._limits.patience.total_seconds()
         await asyncio.wait([flight], timeout=patience)
         known = self._known
         if known is None:
             return NOT_FOUND_METADATA if self._is_absent else UNAVAILABLE
         age = known.age(asyncio.get_running_loop().time())
-        if age < self._lifetime:
+        if known.confirmed >= asked or age < self._lifetime:
             return _respond(request, known, age=None)
         self._counters.stale += 1
         return _respond(request, known, age=age)
