@@ -45,6 +45,7 @@ class TestReadings:
             signed(version="1"),
             signed(version=-1),
             signed(expires="tomorrow"),
+            signed(expires="2026-13-01T00:00:00Z"),
             signed(expires="2026-12-01T00:00:00+02:00"),
         ],
     )

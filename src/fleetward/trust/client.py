@@ -102,6 +102,7 @@ class FleetTrust:
         self._rules = FleetRules(clock)
         self._client = TufClient(self._ledger, session, self._rules, self._limits)
         self._cache = TargetCache(disk, home.state / "targets")
+        self._known: tuple[tuple[bytes | None, ...], Parts | None] = ((), None)
 
     @classmethod
     def create(
@@ -251,8 +252,8 @@ class FleetTrust:
         parts = self._parts()
         if not usable or parts is None:
             raise _worst(reports)
-        for role in TOP_LEVEL:
-            self._rules.require_current(role, self._ledger.marked(role) or b"")
+        for role, expires in parts.expiries.items():
+            self._rules.require_current(role, expires)
         best = max(usable, key=lambda report: report.timestamp_version or 0).source
         others = [source for source in sources if source != best]
         return self._view(parts, (best, *others), reports)
@@ -262,17 +263,11 @@ class FleetTrust:
     ) -> VerifiedView:
         stamp, now = parts.timestamp, self._clock.now()
         ahead = now - stamp.issued - stamp.interval
-        expiries = {
-            "root": parts.root.expires,
-            "timestamp": stamp.expires,
-            "snapshot": parts.snapshot.expires,
-            "targets": parts.targets.expires,
-        }
         standing = Standing(
             source=sources[0] if sources else None,
             frozen=self._is_overdue(stamp),
             clock_ahead=ahead if ahead > CLOCK_AHEAD_TOLERANCE else None,
-            expired=tuple(role for role, expires in expiries.items() if expires <= now),
+            expired=tuple(role for role, end in parts.expiries.items() if end <= now),
         )
         reading = Reading(
             role=lambda role, target: self._role(parts, sources, role, target),
@@ -283,15 +278,10 @@ class FleetTrust:
 
     def _parts(self) -> Parts | None:
         """Return the stored top-level metadata where all of it is marked and belongs together."""
-        found = {role: self._ledger.marked(role) for role in TOP_LEVEL}
-        root, stamp, snapshot, targets = (found[role] for role in TOP_LEVEL)
-        if root is None or stamp is None or snapshot is None or targets is None:
-            return None
-        listing, facts = read_listing(snapshot), read_targets(targets)
-        parts = Parts(read_root(root), read_timestamp(stamp), listing, facts)
-        named = read_listing(stamp).roles["snapshot"].version
-        is_whole = named == listing.version and listing.roles["targets"].version == facts.version
-        return parts if is_whole else None
+        found = tuple(self._ledger.marked(role) for role in TOP_LEVEL)
+        if found != self._known[0]:
+            self._known = (found, _together(*found))
+        return self._known[1]
 
     def _is_overdue(self, stamp: TimestampFacts) -> bool:
         return self._clock.now() - stamp.issued > FROZEN_AFTER_INTERVALS * stamp.interval
@@ -306,8 +296,9 @@ class FleetTrust:
             content = self._stored_role(parts, role)
         if content is None:
             raise MetadataError(f"the metadata of {role} was lost while it was read: refresh again")
-        self._rules.require_current(role, content)
-        return read_targets(content)
+        facts = read_targets(content)
+        self._rules.require_current(role, facts.expires)
+        return facts
 
     def _stored_role(self, parts: Parts, role: str) -> bytes | None:
         """Return the stored metadata of `role` where it is what snapshot lists."""
@@ -367,6 +358,19 @@ class FleetTrust:
                 "source is broken or hostile"
             )
         return content
+
+
+def _together(
+    root: bytes | None, stamp: bytes | None, snapshot: bytes | None, targets: bytes | None
+) -> Parts | None:
+    """Return the four top-level roles where none lacks and each lists the next."""
+    if root is None or stamp is None or snapshot is None or targets is None:
+        return None
+    listing, facts = read_listing(snapshot), read_targets(targets)
+    parts = Parts(read_root(root), read_timestamp(stamp), listing, facts)
+    named = read_listing(stamp).roles["snapshot"].version
+    is_whole = named == listing.version and listing.roles["targets"].version == facts.version
+    return parts if is_whole else None
 
 
 def _home(disk: Disk, folder: Path) -> TrustHome:

@@ -8,8 +8,9 @@ Deliberately not here: verifying signatures, and rules about what may stand wher
 """
 
 import json
+import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -20,7 +21,7 @@ from fleetward.errors import DocumentError, MetadataError
 TOP_LEVEL = ("root", "timestamp", "snapshot", "targets")
 """The roles that root names, in the order in which a client takes them up."""
 
-_INSTANT = "%Y-%m-%dT%H:%M:%SZ"
+_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Form = TypeVar("_Form")
 
@@ -259,6 +260,8 @@ def _read(content: bytes, form: type[_Form]) -> _Form:
 
 def _instant(text: str) -> datetime:
     try:
-        return datetime.strptime(text, _INSTANT).replace(tzinfo=UTC)
+        if _INSTANT.fullmatch(text):
+            return datetime.fromisoformat(text)
     except ValueError as error:
-        raise MetadataError(f"the metadata has no instant in UTC: {text[:60]!r}") from error
+        raise MetadataError(f"the metadata has no such instant: {text}") from error
+    raise MetadataError(f"the metadata has no instant in UTC: {text[:60]!r}")

@@ -72,15 +72,14 @@ class TufRules:
             ExpiredError: it has expired.
         """
         if role != "root":
-            self.require_current(role, content)
+            self.require_current(role, read_role(content).expires)
 
-    def require_current(self, role: str, content: bytes) -> None:
-        """Return where the metadata of `role` has not expired.
+    def require_current(self, role: str, expires: datetime) -> None:
+        """Return where the metadata of `role`, which expires at `expires`, has not expired.
 
         Raises:
             ExpiredError: it has.
         """
-        expires = read_role(content).expires
         if expires <= self._clock.now():
             raise ExpiredError(
                 f"the metadata of {role} expired at {expires:%Y-%m-%d %H:%M} UTC: what is "

@@ -16,7 +16,7 @@ from fleetward.adapters.http import HttpSession
 from fleetward.core.limits import MetadataLimits
 from fleetward.errors import FleetwardError
 from fleetward.trust.ledger import Ledger, TrustHome
-from fleetward.trust.metadata import TOP_LEVEL
+from fleetward.trust.metadata import TOP_LEVEL, read_role
 from fleetward.trust.rules import TufRules
 
 if TYPE_CHECKING:
@@ -133,6 +133,6 @@ class TufClient:
 
     def _keep_role(self, role: str, content: bytes) -> None:
         if role == "timestamp":
-            self._rules.require_current("root", self._ledger.root())
+            self._rules.require_current("root", read_role(self._ledger.root()).expires)
         self._rules.judge(role, content)
         self._ledger.take(role, content)

@@ -90,6 +90,16 @@ class Parts:
     snapshot: SnapshotFacts
     targets: TargetsFacts
 
+    @property
+    def expiries(self) -> dict[str, datetime]:
+        """When each of them expires, by role."""
+        return {
+            "root": self.root.expires,
+            "timestamp": self.timestamp.expires,
+            "snapshot": self.snapshot.expires,
+            "targets": self.targets.expires,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -178,14 +188,8 @@ class VerifiedView:
     @property
     def expiries(self) -> dict[str, datetime]:
         """When each role expires, as far as its metadata was needed."""
-        parts = self._parts
-        return {
-            "root": parts.root.expires,
-            "timestamp": parts.timestamp.expires,
-            "snapshot": parts.snapshot.expires,
-            "targets": parts.targets.expires,
-            **{role: facts.expires for role, facts in self._roles.items()},
-        }
+        found = {role: facts.expires for role, facts in self._roles.items()}
+        return self._parts.expiries | found
 
     def find(self, name: str) -> VerifiedTarget | None:
         """Return the target called `name`, or None where its role does not name it.
