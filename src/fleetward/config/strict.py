@@ -50,14 +50,28 @@ def parse_settings(text: str, kind: type[Settings]) -> Settings:
     for complaint in _unknown_keys(table, kind, ""):
         raise ConfigurationError(complaint)
     try:
-        return msgspec.convert(table, kind, dec_hook=_from_toml)
-    except (msgspec.ValidationError, DocumentError) as error:
+        return msgspec.convert(_with_durations(table, kind), kind, dec_hook=_from_toml)
+    except (msgspec.ValidationError, DocumentError, OverflowError) as error:
         raise ConfigurationError(str(error)) from error
 
 
+def _with_durations(table: Mapping[str, Any], kind: Any) -> dict[str, Any]:  # noqa: ANN401 (any dataclass)
+    """Return `table` with the numbers of seconds that it gives for durations as durations."""
+    hints = typing.get_type_hints(kind)
+    return {key: _with_duration(value, hints[key]) for key, value in table.items()}
+
+
+def _with_duration(value: Any, hint: Any) -> Any:  # noqa: ANN401 (any annotation)
+    inner = next(_dataclasses_in(hint), None)
+    if isinstance(value, Mapping) and inner:
+        return _with_durations(value, inner)
+    if isinstance(value, list) and inner:
+        return [_with_duration(row, inner) for row in value]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return timedelta(seconds=value) if hint is timedelta and is_number else value
+
+
 def _from_toml(kind: type, value: object) -> object:
-    if kind is timedelta and isinstance(value, int | float):
-        return timedelta(seconds=value)
     if kind is Path and isinstance(value, str):
         return Path(value)
     raise NotImplementedError(kind)

@@ -104,7 +104,8 @@ class Play:
             self.audience.act(f"The origin publishes {release.name}; hosts take the difference")
             self._release(release, names)
         self._tampered(names[0])
-        self._hostile(last, stale, names)
+        self._replayed(stale, names)
+        self._altered(last, stale, names)
         self._claim_steps(names)
 
     # -- acts -----------------------------------------------------------------------------------
@@ -150,10 +151,24 @@ class Play:
             f"`agent update --repair` on {name} put the signed tree back",
         )
 
-    def _hostile(self, last: ReleaseFolder, stale: bytes, names: Sequence[str]) -> None:
-        published = self.stage.publish(last)
+    def _replayed(self, stale: bytes, names: Sequence[str]) -> None:
+        held = self.steps[-1].tree
+        self.audience.act("The relay falls into hostile hands and serves an old timestamp")
+        with self.stage.attack(Attack.REPLAYS_TIMESTAMP, stale):
+            runs = self.stage.update(names, self.audience.host)
+        seen = [run for run in runs if _saw_replay(run)]
+        reasons = [remark for run in seen for remark in _complaints(run)]
+        self._judge(
+            "old-timestamp-refused",
+            len(seen) == len(names) and set(_trees(runs)) == {held},
+            f"{len(seen)} of {len(names)} hosts refused to go back: "
+            f"{reasons[0] if reasons else 'no host noticed'}",
+        )
+
+    def _altered(self, last: ReleaseFolder, stale: bytes, names: Sequence[str]) -> None:
         held = self.steps[-1].tree
         self.audience.act(f"The origin publishes {last.name}, and the relay alters its blobs")
+        published = self.stage.publish(last)
         with self.stage.attack(Attack.ALTERS_BLOBS, stale):
             runs = self.stage.update(names, self.audience.host)
         refusals = [e for run in runs for e in _errors(run) if isinstance(e, DigestError)]
@@ -162,17 +177,6 @@ class Play:
             len(refusals) == len(names) and set(_trees(runs)) == {held},
             f"{len(refusals)} of {len(names)} hosts refused and kept the old release: "
             f"{refusals[0] if refusals else 'no refusal'}",
-        )
-        self.audience.act("The relay serves an old timestamp")
-        with self.stage.attack(Attack.REPLAYS_TIMESTAMP, stale):
-            runs = self.stage.update(names, self.audience.host)
-        seen = [run for run in runs if _saw_replay(run)]
-        reasons = [remark for run in seen for remark in _complaints(run)]
-        self._judge(
-            "old-timestamp-refused",
-            len(seen) == len(names) and not any(tree != held for tree in _trees(runs)),
-            f"{len(seen)} of {len(names)} hosts refused to go back: "
-            f"{reasons[0] if reasons else 'no host noticed'}",
         )
         self.audience.act("The relay is honest again; the hosts go on")
         self.stage.start_relay()

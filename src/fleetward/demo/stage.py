@@ -26,7 +26,7 @@ from fleetward.agent.wiring import create_agent, open_agent, verify_all
 from fleetward.config.agent import AgentSettings, Subscription
 from fleetward.core.limits import MIB
 from fleetward.core.names import ProductName, parse_release
-from fleetward.demo.attacker import Attacker, Attack
+from fleetward.demo.attacker import Attack, Attacker
 from fleetward.demo.content import ReleaseFolder
 from fleetward.httpd.background import ServerThread
 from fleetward.httpd.files import RepositoryHandler
@@ -36,10 +36,14 @@ from fleetward.origin.publish import Order, Published, publish
 from fleetward.origin.repository import Repository
 from fleetward.origin.workshop import Workshop
 from fleetward.relay.server import RelayThread
-from fleetward.relay.settings import RelaySettings
+from fleetward.relay.settings import RelayLimits, RelaySettings
 
 PRODUCT = ProductName("rules")
 _WORKERS = 8
+_BASES = 2
+"""Hosts of a demo are never further behind, so it makes no deltas from older releases."""
+_TIMESTAMP_LIFETIME = timedelta(milliseconds=20)
+"""Nobody who watches wants to wait for the seconds that a relay may keep a timestamp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,8 @@ class Stage:
     def start_relay(self) -> None:
         """Start the honest relay, at its old address where it had one."""
         port = int(self.relay_url.rpartition(":")[2]) if self.relay_url else 0
-        settings = RelaySettings((self.origin_url,), self._work / "relay", port=port)
+        limits = RelayLimits(timestamp_lifetime=_TIMESTAMP_LIFETIME)
+        settings = RelaySettings((self.origin_url,), self._work / "relay", port=port, limits=limits)
         self._relay = RelayThread(settings)
         self._relay.__enter__()
         self.relay_url = self._relay.url
@@ -160,7 +165,8 @@ class Stage:
 
     def publish(self, release: ReleaseFolder) -> Published:
         """Publish one release on the channel `stable`."""
-        order = Order(product=PRODUCT, tree=release.tree, release=parse_release(release.name))
+        name = parse_release(release.name)
+        order = Order(product=PRODUCT, tree=release.tree, release=name, deltas=_BASES)
         return publish(self._shop, order)
 
     def timestamp(self) -> bytes:
