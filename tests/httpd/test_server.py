@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,7 +18,14 @@ from fleetward.httpd.files import RepositoryHandler
 from fleetward.httpd.limits import KIB, ServerLimits
 from httpd.handlers import Echo, Gate, OneFile
 from httpd.rawhttp import DEADLINE, CutError, Raw, get, send_all
-from httpd.sample_repository import LARGE, SMALL, TIMESTAMP, blob_url, make_repository
+from httpd.sample_repository import (
+    LARGE,
+    SMALL,
+    TIMESTAMP,
+    blob_url,
+    make_repository,
+    write,
+)
 
 SHORT = timedelta(milliseconds=50)
 QUICK = ServerLimits(
@@ -342,3 +350,51 @@ def test_no_descriptor_is_left_by_clients_of_every_kind(tmp_path: Path) -> None:
             now = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (a count)
             assert before is None or now <= before
             before = now
+
+
+def _wait_until_still(server: ServerThread) -> None:
+    """Return once the server has nothing more to do before the client reads."""
+    pause = threading.Event()
+    seen, still = -1, 0
+    while still < 20:
+        pause.wait(0.002)
+        now = server.counters.delivered_bytes
+        still = still + 1 if now == seen and now else 0
+        seen = now
+
+
+def test_answers_of_all_sizes_reach_a_client_that_reads_late(tmp_path: Path) -> None:
+    """Small ones fill the transport, then the kernel sends a long file, then small ones again."""
+    root = make_repository(tmp_path)
+    long = LARGE * 16
+    write(root, blob_url(long), long)
+    small = f"GET {blob_url(SMALL)} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    with (
+        ServerThread(RepositoryHandler(root)) as server,
+        Raw(server.url, receive_buffer=4096) as connection,
+    ):
+        requests = small * 900 + f"GET {blob_url(long)} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+        sender = threading.Thread(target=connection.send, args=(requests + small,))
+        sender.start()
+        _wait_until_still(server)
+        for _ in range(900):
+            assert connection.answer().body == SMALL
+        assert connection.answer().body == long
+        assert connection.answer().body == SMALL
+        sender.join()
+
+
+def test_a_client_that_resets_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    root = make_repository(tmp_path)
+    long = LARGE * 16
+    write(root, blob_url(long), long)
+    with ServerThread(RepositoryHandler(root)) as server:
+        for _ in range(5):
+            with Raw(server.url, receive_buffer=4096) as connection:
+                connection.send(f"GET {blob_url(long)} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                connection.socket.recv(100)
+                reset = struct.pack("ii", 1, 0)
+                connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        while server.counters.connections:
+            pass
+        assert get(server.url, "/metadata/timestamp.json").body == TIMESTAMP

@@ -19,7 +19,7 @@ from fleetward.httpd.server import Server
 from httpd.certificates import client_context, make_certificate, server_context
 from httpd.handlers import OneFile
 from httpd.rawhttp import DEADLINE, CutError, Raw
-from httpd.sample_repository import LARGE, TIMESTAMP, blob_url, make_repository
+from httpd.sample_repository import LARGE, TIMESTAMP, blob_url, make_repository, write
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,8 @@ def url(tmp_path: Path, certificate: Path) -> Iterator[str]:
     limits = ServerLimits(tls_handshake_timeout=timedelta(milliseconds=200))
 
     async def run(ready: Ready, stop: asyncio.Event) -> None:
-        handler = RepositoryHandler(make_repository(tmp_path))
+        write(make_repository(tmp_path), blob_url(LARGE * 8), LARGE * 8)
+        handler = RepositoryHandler(tmp_path)
         server = Server(handler, limits=limits, tls=server_context(certificate))
         await serve(server, "127.0.0.1", 0, ready=ready, stop=stop)
 
@@ -45,9 +46,18 @@ def test_files_of_every_size_over_tls(url: str, certificate: Path) -> None:
     with Raw(url, tls=client_context(certificate)) as connection:
         assert connection.get("/metadata/timestamp.json").body == TIMESTAMP
         assert connection.get(blob_url(LARGE)).body == LARGE
+        assert connection.get(blob_url(LARGE * 8)).body == LARGE * 8
         assert connection.get(blob_url(LARGE), "Range: bytes=1000-").body == LARGE[1000:]
         assert connection.get("/metadata/timestamp.json", "Connection: close").body == TIMESTAMP
         assert connection.rest() == b""
+
+
+def test_a_client_that_reads_late_over_tls(url: str, certificate: Path) -> None:
+    request = f"GET {blob_url(LARGE * 8)} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    with Raw(url, tls=client_context(certificate), receive_buffer=4096) as connection:
+        connection.send(request * 3)
+        for _ in range(3):
+            assert connection.answer().body == LARGE * 8
 
 
 def test_a_refused_client_is_told_why_over_tls(url: str, certificate: Path) -> None:
