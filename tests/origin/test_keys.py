@@ -40,8 +40,8 @@ CHEAP = KeyCost(1, 8192)
 KEY = SigningKey.generate(SeededEntropy(1))
 
 
-def sealed(passphrase: str = "open sesame", seed: int = 2) -> bytes:
-    sealer = Sealer(Passphrase(lambda: passphrase), SeededEntropy(seed), CHEAP)
+def sealed(words: str = "open sesame", seed: int = 2) -> bytes:
+    sealer = Sealer(Passphrase(lambda: words), SeededEntropy(seed), CHEAP)
     return KEY.sealed_file(sealer)
 
 
@@ -122,7 +122,7 @@ def test_a_sealed_file_that_is_none_is_refused_before_anything_is_derived(
 ) -> None:
     fields = json.loads(sealed())
     fields[field] = value
-    with pytest.raises(ConfigurationError, match="k.json"):
+    with pytest.raises(ConfigurationError, match=r"k\.json"):
         read_key_file(json.dumps(fields).encode(), "k.json")
 
 

@@ -207,14 +207,14 @@ class _Commit:
             version = self._shop.repository.next_version("snapshot", snapshot.version)
             snapshot = self._sign(snapshot_of(after.values(), version, self._expiry("snapshot")))
         timestamp = self._timestamp(snapshot)
-        written = [role.role for role in self._write_files(snapshot)]
+        written = [*(role.role for role in self._write_files(snapshot)), "timestamp"]
         write_file(self._shop.disk, self._shop.folder / TIMESTAMP_PATH, timestamp.content)
         if self.new_root:
             path = metadata_path("root", self.new_root.version)
             self._shop.repository.add_file(path, self.new_root.content)
             written.append("root")
         self._forget()
-        return Outcome((*written, "timestamp"), self.waiting())
+        return Outcome(tuple(written), self.waiting())
 
     def _write_files(self, snapshot: SignedRole) -> list[SignedRole]:
         repository = self._shop.repository
