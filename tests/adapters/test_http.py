@@ -425,6 +425,28 @@ class TestProxies:
         with pytest.raises(ConfigurationError, match="proxy"):
             read(session, "http://far.example/file")
 
+    def test_a_proxy_that_asks_for_a_password(self) -> None:
+        seen: list[str | None] = []
+
+        def script(exchange: Exchange) -> None:
+            seen.append(exchange.headers.get("proxy-authorization"))
+            exchange.usual()
+
+        with source_server({"http://far.example/file": CONTENT}) as proxy:
+            proxy.scripts["http://far.example/file"] = script
+            url = proxy.url.replace("//", "//user:p%40ss@")
+            session = HttpSession(FakeClock(), HttpSettings(proxies=Proxies.every(url)))
+            assert read(session, "http://far.example/file") == CONTENT
+            session.close()
+        assert seen == ["Basic dXNlcjpwQHNz"]
+
+    def test_a_password_is_not_told(self) -> None:
+        proxies = Proxies.every("socks5://user:secret@127.0.0.1:1")
+        session = HttpSession(FakeClock(), HttpSettings(proxies=proxies))
+        with pytest.raises(ConfigurationError) as caught:
+            read(session, "http://far.example/file")
+        assert "secret" not in str(caught.value)
+
     def test_the_environment(self) -> None:
         proxies = Proxies.from_environment(
             {

@@ -100,7 +100,8 @@ def test_a_role_arrives_expired(
     origin.publish(role)
 
     # By python-tuf's clock as by ours it has expired. Root is kept, as TUF wants it.
-    with pytest.raises(ExpiredError):
+    since = origin.roles[role].expires.strftime("%Y-%m-%d %H:%M")
+    with pytest.raises(ExpiredError, match=f"{role}.* is expired since {since} UTC"):
         client.refresh(source.url)
     after = client.kept()
     assert after["targets.json"] == kept["targets.json"]

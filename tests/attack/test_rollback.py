@@ -157,6 +157,24 @@ def test_a_lagging_relay_is_no_attack(
         client.refresh(relay.url)
 
 
+def test_an_old_timestamp_without_an_age_is_a_replay(
+    origin: SimFleet, source: SourceServer, relay: SourceServer, client: Host
+) -> None:
+    # The stolen timestamp key signs an older version that does not say when it was issued.
+    origin.release(2)
+    client.refresh(source.url)
+    timestamp = origin.roles["timestamp"]
+    timestamp.version = 2
+    timestamp.unrecognized_fields.clear()
+    relay.files = {"metadata/timestamp.json": origin.sign("timestamp")}
+    view = client.refresh(source.url)
+    assert view.versions["timestamp"] == 4
+    with pytest.raises(RollbackError):
+        client.refresh(relay.url)
+    relay_first = client.refresh(relay.url, source.url)
+    assert [r.outcome for r in relay_first.reports] == [Outcome.REFUSED, Outcome.FRESH]
+
+
 class TestFastForward:
     """The attacker signs huge versions with stolen online keys; the origin replaces the keys."""
 

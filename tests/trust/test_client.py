@@ -151,6 +151,13 @@ class TestNothingNew:
         client.refresh(relay.url)
         assert seen == [None]
 
+    def test_an_endless_etag_is_not_written_down(self, source: SourceServer, client: Host) -> None:
+        source.scripts["metadata/timestamp.json"] = lambda exchange: exchange.answer(
+            200, {"ETag": '"' + "x" * 1000 + '"'}, exchange.content or b""
+        )
+        client.refresh(source.url)
+        assert b"xxx" not in client.disk.read(STATE / "trust.json")
+
     def test_a_304_for_a_timestamp_that_was_lost_is_not_asked_for(
         self, source: SourceServer, client: Host
     ) -> None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -255,16 +255,7 @@ class HttpSession:
         settings: dict[str, Any] = {"num_pools": 8, "maxsize": 2}
         if scheme == "https" or (proxy or "").startswith("https:"):
             settings["ssl_context"] = self._tls()
-        try:
-            manager = (
-                urllib3.ProxyManager(proxy, **settings)
-                if proxy
-                else urllib3.PoolManager(**settings)
-            )
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
-            raise ConfigurationError(
-                f"the proxy {proxy!r} cannot be used: give http://HOST:PORT or https://HOST:PORT"
-            ) from error
+        manager = _proxied(proxy, settings) if proxy else urllib3.PoolManager(**settings)
         manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
         return manager
 
@@ -276,6 +267,19 @@ class HttpSession:
             raise ConfigurationError(
                 f"the CA bundle {bundle} cannot be read: give a PEM file of certificates"
             ) from error
+
+
+def _proxied(proxy: str, settings: dict[str, Any]) -> urllib3.PoolManager:
+    """Return what connects through `proxy`, with the name and password that its URL may hold."""
+    try:
+        auth = urllib3.util.parse_url(proxy).auth
+        headers = urllib3.make_headers(proxy_basic_auth=unquote(auth)) if auth else None
+        return urllib3.ProxyManager(proxy, proxy_headers=headers, **settings)
+    except (urllib3.exceptions.HTTPError, ValueError) as error:
+        shown = proxy.rpartition("@")[2]
+        raise ConfigurationError(
+            f"the proxy {shown!r} cannot be used: give http://HOST:PORT or https://HOST:PORT"
+        ) from error
 
 
 def _scheme_and_host(url: str) -> tuple[str, str]:
@@ -370,4 +374,5 @@ def _network_error(url: str, error: urllib3.exceptions.HTTPError, pace: Pace) ->
         advice = "it is no URL: give http:// or https://"
     else:
         advice = "the connection failed or broke off: look whether the source runs, and try again"
-    return NetworkError(f"{url} cannot be read: {advice} ({error})")
+    reason = re.sub(r"^\w+\(host=.*?\): ", "", str(error))
+    return NetworkError(f"{url} cannot be read: {advice} ({reason})")

@@ -14,6 +14,7 @@ What the caller still owes: that one process at a time works on the folder, and 
 sequence numbers of its products (a floor document is verified here, and remembered by the agent).
 """
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -44,6 +45,7 @@ from fleetward.trust.metadata import (
     TOP_LEVEL,
     TargetsFacts,
     TimestampFacts,
+    is_older,
     read_listing,
     read_root,
     read_targets,
@@ -181,11 +183,11 @@ class FleetTrust:
     ) -> SourceReport:
         """Return whether an older timestamp, authentic as the error says, is lag or a replay."""
         known = self._ledger.marked("timestamp")
-        if served and known is not None:
-            stamp = read_timestamp(served[-1])
-            is_older = stamp.version < read_timestamp(known).version
-            if is_older and not self._is_overdue(stamp):
-                return SourceReport(source, Outcome.BEHIND, error, stamp.version)
+        if served and known is not None and is_older(served[-1], known):
+            with contextlib.suppress(MetadataError):
+                stamp = read_timestamp(served[-1])
+                if not self._is_overdue(stamp):
+                    return SourceReport(source, Outcome.BEHIND, error, stamp.version)
         return SourceReport(source, Outcome.REFUSED, error)
 
     def _bring(self, source: Source, served: list[bytes]) -> None:

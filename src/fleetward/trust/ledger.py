@@ -32,6 +32,9 @@ from fleetward.trust.metadata import TOP_LEVEL, read_listing, read_role, read_ro
 from fleetward.wire.documents import decode_json, encode_json
 
 STATE_SCHEMA = "fleetward.trust-state/1"
+MAX_ETAG_LENGTH = 128
+"""Characters; a hostile source's ETag is not written down at any length and sent back."""
+
 _Version = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -171,8 +174,8 @@ class Ledger:
         self._record.last_known_time = max(issued, self._record.last_known_time or issued)
 
     def learn_etag(self, source: str, etag: str | None) -> None:
-        """Record the ETag under which `source` serves the stored timestamp."""
-        if etag is None:
+        """Record the ETag under which `source` serves the stored timestamp, unless it is long."""
+        if etag is None or len(etag) > MAX_ETAG_LENGTH:
             self._record.etags.pop(source, None)
         else:
             self._record.etags[source] = etag

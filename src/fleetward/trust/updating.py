@@ -14,6 +14,7 @@ the client imports `tuf`; it is imported when there is something to verify.
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote, unquote
@@ -42,7 +43,7 @@ from fleetward.errors import (
     NotFoundError,
     RollbackError,
 )
-from fleetward.trust.metadata import is_older
+from fleetward.trust.metadata import is_older, read_role
 
 _ANY_LENGTH = 2**63
 """Of a target: tuf counts its bytes itself, and stops at the signed length."""
@@ -167,9 +168,16 @@ class Run:
 
     @contextmanager
     def _errors(self) -> Generator[None]:
+        """Turn tuf's errors into ours, and say of an expired role when it expired."""
         try:
             with _tuf_errors():
                 yield
+        except ExpiredError as error:
+            raise ExpiredError(
+                f"{error.__cause__} since {self._expiry(str(error.__cause__)):%Y-%m-%d %H:%M} UTC: "
+                "what is installed stays; the origin must renew it (or the clock of this host is "
+                "wrong)"
+            ) from error.__cause__
         except MetadataError as error:
             if isinstance(error.__cause__, BadVersionNumberError) and self._went_back():
                 raise RollbackError(
@@ -177,6 +185,11 @@ class Run:
                     "replays it; nothing was changed"
                 ) from error.__cause__
             raise
+
+    def _expiry(self, sentence: str) -> datetime:
+        """Return when the role that tuf found expired did: root, or the one brought last."""
+        root = self.role("root") if sentence.startswith("Final root") else None
+        return read_role(root or self._fetcher.last[1]).expires
 
     def _went_back(self) -> bool:
         """Return whether the file brought last is, or lists, older metadata than what was given."""
