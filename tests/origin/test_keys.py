@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -47,7 +48,7 @@ def sealed(words: str = "open sesame", seed: int = 2) -> bytes:
 
 def test_a_plain_key_is_what_every_tool_reads() -> None:
     content = KEY.plain_file()
-    assert load_pem_private_key(content, password=None)
+    assert isinstance(load_pem_private_key(content, password=None), Ed25519PrivateKey)
     file = read_key_file(content, "k.pem")
     assert file.is_plain
     assert file.keyid == KEY.public.keyid

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from fleetward.adapters.clock import SystemClock
 from fleetward.adapters.disk import SystemDisk
+from fleetward.cli.listening import parse_listen, print_listening
 from fleetward.cli.origin_wiring import (
     WAIT,
     Json,
@@ -33,7 +34,7 @@ from fleetward.origin import doctor as examination
 from fleetward.origin.collect import GRACE
 from fleetward.origin.collect import collect as collect_orphans
 from fleetward.origin.reporting import round_document, round_sentences
-from fleetward.origin.serving import parse_address, serve_repository
+from fleetward.origin.serving import serve_repository
 from fleetward.origin.steward import Round, steward_once
 from fleetward.origin.steward import steward as steward_until
 from fleetward.origin.transfer import Carried, export_closure, import_closure
@@ -51,12 +52,8 @@ def serve(
 
     Example: fleetward origin serve /srv/repo --listen 0.0.0.0:8080
     """
-    address = parse_address(listen)
-
-    def ready(url: str) -> None:
-        typer.echo(f"listening on {url}", err=True)
-
-    asyncio.run(serve_repository(SystemDisk(), repo.absolute(), address, ready))
+    address = parse_listen(listen)
+    asyncio.run(serve_repository(SystemDisk(), repo.absolute(), address, print_listening))
 
 
 def steward(

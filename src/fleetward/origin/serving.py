@@ -45,16 +45,3 @@ async def serve_repository(
     finally:
         for each in signals:
             loop.remove_signal_handler(each)
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Return `HOST:PORT` (`[HOST]:PORT` for IPv6) as host and port.
-
-    Raises:
-        ConfigurationError: it is not of that form.
-    """
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
-        raise ConfigurationError(f"{text!r} is no HOST:PORT: write 127.0.0.1:8080 or [::1]:8080")
-    return host, int(port)
