@@ -13,7 +13,7 @@ import pytest
 
 from fleetward.core.digest import sha256_of
 from support.fakes import FakeClock
-from support.sourceserver import SourceServer, source_server
+from support.sourceserver import SourceServer, gives, source_server
 from support.trusthost import real_time_clock
 from support.tufsim import SimRepository
 
@@ -288,7 +288,7 @@ def test_bytes_that_were_not_signed(
     # The digest is wrong, though the signature is right: the file was written differently.
     path = origin.path(role)
     other = json.dumps(json.loads(origin.files[path]), indent=1).encode()
-    source.scripts[path] = lambda exchange: exchange.answer(200, {}, other)
+    source.scripts[path] = gives(other)
     assert client.refresh() == 1
     assert role not in client.trusted()
 
@@ -300,7 +300,7 @@ def test_metadata_without_digests_may_be_written_differently(
     origin.publish("targets")
     path = origin.path("targets")
     other = json.dumps(json.loads(origin.files[path]), indent=1).encode()
-    source.scripts[path] = lambda exchange: exchange.answer(200, {}, other)
+    source.scripts[path] = gives(other)
     assert client.refresh() == 0
     assert client.content("targets") == other
 
@@ -394,11 +394,9 @@ def test_a_target_that_was_substituted(
     assert client.downloaded() == [b"honest"]
 
     # A longer one is cut, one that is not there is an error.
-    source.scripts[f"targets/{sha256_of(b'honest too')}.b"] = lambda exchange: exchange.answer(
-        200, {}, bytes(100_000)
-    )
+    source.scripts[f"targets/{sha256_of(b'honest too')}.b"] = gives(bytes(100_000))
     assert client.download("b") == 1
-    source.scripts[f"targets/{sha256_of(b'honest too')}.b"] = lambda e: e.answer(404)
+    source.scripts[f"targets/{sha256_of(b'honest too')}.b"] = gives(b"", 404)
     assert client.download("b") == 1
 
     # A new content takes the place of the old one.

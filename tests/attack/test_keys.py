@@ -9,7 +9,7 @@ from fleetward.core.documents import ReleaseRef
 from fleetward.core.names import ProductName, ReleaseName
 from fleetward.errors import DigestError, MetadataError, TrustError
 from fleetward.trust.client import FleetTrust, Outcome, Source
-from support.sourceserver import SourceServer, source_server
+from support.sourceserver import SourceServer, gives, source_server
 from support.trusthost import Host, host
 from support.tufsim import SimFleet, new_signers
 
@@ -83,7 +83,7 @@ def test_a_cache_has_kept_that_there_is_no_next_root(
     kept = client.kept()
     origin.rotate("timestamp")
     origin.publish("root", "timestamp")
-    source.scripts["metadata/2.root.json"] = lambda exchange: exchange.answer(404)
+    source.scripts["metadata/2.root.json"] = gives(b"", 404)
 
     # The new timestamp does not verify by the old root: refused, and everything is kept.
     with pytest.raises(MetadataError):
@@ -100,7 +100,7 @@ def test_a_cache_has_kept_that_there_is_no_next_root(
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_no_next_root_is_no_error(source: SourceServer, client: Host, status: int) -> None:
-    source.scripts["metadata/2.root.json"] = lambda exchange: exchange.answer(status)
+    source.scripts["metadata/2.root.json"] = gives(b"", status)
     assert client.refresh(source.url).versions["root"] == 1
 
 

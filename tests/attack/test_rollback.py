@@ -6,7 +6,7 @@ import pytest
 
 from fleetward.errors import ConfigurationError, MetadataError, RollbackError, TrustError
 from fleetward.trust.client import Outcome
-from support.sourceserver import SourceServer
+from support.sourceserver import SourceServer, gives
 from support.trusthost import STATE, Host
 from support.tufsim import SimFleet
 
@@ -16,7 +16,7 @@ LATER = timedelta(hours=1)
 def replay(source: SourceServer, old: dict[str, bytes], *paths: str) -> None:
     """Let the source serve old files in place of the new ones."""
     for path in paths or old:
-        source.scripts[path] = lambda exchange, path=path: exchange.answer(200, {}, old[path])
+        source.scripts[path] = gives(old[path])
 
 
 def test_the_attacker_replays_an_old_timestamp(
@@ -81,7 +81,7 @@ def test_the_attacker_replays_to_a_host_that_lost_all_its_metadata(
 
     # The attacker also withholds the newer root.
     replay(source, old)
-    source.scripts["metadata/2.root.json"] = lambda exchange: exchange.answer(404)
+    source.scripts["metadata/2.root.json"] = gives(b"", 404)
     with pytest.raises(RollbackError, match="of root"):
         client.refresh(source.url)
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -14,7 +14,7 @@ from fleetward.errors import (
     TrustError,
 )
 from fleetward.trust.client import Outcome, Source
-from support.sourceserver import Exchange, SourceServer
+from support.sourceserver import Exchange, SourceServer, gives
 from support.trusthost import Host
 from support.tufsim import SimFleet
 
@@ -107,7 +107,7 @@ class Metronome:
         self._turns = threading.Semaphore(0)
         client.session._clock = self
 
-    def now(self) -> object:
+    def now(self) -> datetime:
         raise AssertionError
 
     def sleep(self, pause: timedelta) -> None:
@@ -181,10 +181,10 @@ def test_other_bytes_of_the_signed_length(source: SourceServer, client: Host) ->
     target = view.find("channels/yara/stable.json")
     assert target is not None
     path = f"targets/channels/yara/{target.sha256}.stable.json"
-    source.scripts[path] = lambda exchange: exchange.answer(200, {}, bytes(target.length))
+    source.scripts[path] = gives(bytes(target.length))
     with pytest.raises(DigestError, match="broken or hostile"):
         view.fetch(target)
-    source.scripts[path] = lambda exchange: exchange.answer(200, {}, b"short")
+    source.scripts[path] = gives(b"short")
     with pytest.raises(DigestError):
         view.fetch(target)
 
@@ -193,7 +193,7 @@ def test_a_source_that_is_no_repository(source: SourceServer, client: Host) -> N
     # A captive portal answers everything with its page.
     page = b"<html>log in</html>"
     for path in (NEXT_ROOT, TIMESTAMP):
-        source.scripts[path] = lambda exchange: exchange.answer(200, {}, page)
+        source.scripts[path] = gives(page)
     with pytest.raises(TrustError):
         client.refresh(source.url)
     assert set(client.kept()) == {"root.json"}
@@ -214,7 +214,7 @@ def test_nothing_is_raised_but_errors_of_ours(source: SourceServer, client: Host
     for form in forms:
         for path in (NEXT_ROOT, TIMESTAMP):
             source.scripts.clear()
-            source.scripts[path] = lambda exchange, form=form: exchange.answer(200, {}, form)
+            source.scripts[path] = gives(form)
             with pytest.raises(FleetwardError):
                 client.refresh(source.url)
     assert set(client.kept()) == {"root.json"}

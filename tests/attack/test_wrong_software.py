@@ -10,7 +10,7 @@ from tuf.api.metadata import Delegations, SuccinctRoles
 from fleetward.core.documents import Channel, Floor, Policy
 from fleetward.core.names import ChannelName, ProductName
 from fleetward.errors import DigestError, DocumentError, MetadataError, RollbackError, TrustError
-from support.sourceserver import SourceServer
+from support.sourceserver import SourceServer, gives
 from support.trusthost import Host
 from support.tufsim import SimFleet, new_signers
 
@@ -226,7 +226,7 @@ class TestMixAndMatch:
     ) -> None:
         old = origin.files[origin.path(role)]
         origin.publish("targets", "channels", "releases-yara")
-        source.scripts[origin.path(role)] = lambda exchange: exchange.answer(200, {}, old)
+        source.scripts[origin.path(role)] = gives(old)
         with pytest.raises((DigestError, MetadataError)) as caught:
             act(source.url)
         assert not isinstance(caught.value, RollbackError)

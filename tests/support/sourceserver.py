@@ -50,6 +50,11 @@ class Exchange:
             self.answer(200, {"ETag": etag}, self.content)
 
 
+def gives(body: bytes, status: int = 200) -> Script:
+    """Return a script that answers with `body`."""
+    return lambda exchange: exchange.answer(status, {}, body)
+
+
 class SourceServer:
     """What the source serves, and what it was asked.
 

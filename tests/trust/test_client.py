@@ -24,7 +24,7 @@ from fleetward.trust.rules import FleetRules
 from fleetward.trust.tufclient import TufClient
 from fleetward.trust.updating import Repository
 from support.simdisk import Aftermath, PowerLossError
-from support.sourceserver import Exchange, SourceServer, source_server
+from support.sourceserver import Exchange, SourceServer, gives, source_server
 from support.trusthost import FOLDER, METADATA, STATE, Host, host
 from support.tufsim import SimFleet
 
@@ -198,13 +198,13 @@ class TestSources:
         self, source: SourceServer, relay: SourceServer, client: Host
     ) -> None:
         view = client.refresh(source.url, relay.url)
-        source.scripts["metadata/2.channels.json"] = lambda e: e.answer(404)
+        source.scripts["metadata/2.channels.json"] = gives(b"", 404)
         assert view.channel(YARA, STABLE).release.seq == 1
         assert "metadata/2.channels.json" in relay.asked
 
     def test_a_role_that_nobody_has(self, source: SourceServer, client: Host) -> None:
         view = client.refresh(source.url)
-        source.scripts["metadata/2.channels.json"] = lambda e: e.answer(404)
+        source.scripts["metadata/2.channels.json"] = gives(b"", 404)
         with pytest.raises(NotFoundError):
             view.channel(YARA, STABLE)
 
@@ -220,7 +220,7 @@ class TestSources:
         assert view.reports[-1].outcome is Outcome.UNREACHABLE
 
     def test_a_refusal_is_told_before_a_failure(self, source: SourceServer, client: Host) -> None:
-        source.scripts["metadata/timestamp.json"] = lambda e: e.answer(200, {}, b"{}")
+        source.scripts["metadata/timestamp.json"] = gives(b"{}")
         with pytest.raises(MetadataError):
             client.refresh("http://127.0.0.1:1", source.url)
 
