@@ -32,7 +32,8 @@ class TreeFolder:
             raise ConfigurationError(f"{folder} is not a folder: give the folder to publish")
         self._disk = disk
         self._folder = folder
-        self.entries = check_tree(list(_walk(disk, folder, "")), limits or TreeLimits())
+        limits = limits or TreeLimits()
+        self.entries = check_tree(list(_walk(disk, folder, "", limits.max_depth)), limits)
 
     def read(self, path: str) -> bytes:
         """Return one file's content."""
@@ -43,16 +44,21 @@ class TreeFolder:
         return self._disk.pieces(self._folder / entry.path)
 
 
-def _walk(disk: Disk, folder: Path, prefix: str) -> Iterator[TreeEntry]:
+def _walk(disk: Disk, folder: Path, prefix: str, depth: int) -> Iterator[TreeEntry]:
+    if depth < 0:
+        raise UnsafeTreeError(f"{folder} is deeper than {prefix.count('/') - 1} folders")
     for name in disk.listing(folder):
         path = folder / name
         kind = disk.kind(path)
         if kind is Kind.FOLDER:
-            yield from _walk(disk, path, f"{prefix}{name}/")
+            yield from _walk(disk, path, f"{prefix}{name}/", depth - 1)
         elif kind is Kind.FILE:
             yield TreeEntry(f"{prefix}{name}", disk.size(path), disk.is_executable(path))
         else:
             raise UnsafeTreeError(
-                f"{path} is a {kind.value}: a tree holds regular files only; remove it, or "
+                f"{path} is {_WORDS[kind]}: a tree holds regular files only; remove it, or "
                 "replace a link by what it points to"
             )
+
+
+_WORDS = {Kind.LINK: "a link", Kind.OTHER: "no regular file", Kind.ABSENT: "gone"}

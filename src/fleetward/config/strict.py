@@ -51,7 +51,7 @@ def parse_settings(text: str, kind: type[Settings]) -> Settings:
         raise ConfigurationError(complaint)
     try:
         return msgspec.convert(_with_durations(table, kind), kind, dec_hook=_from_toml)
-    except (msgspec.ValidationError, DocumentError, OverflowError) as error:
+    except (msgspec.ValidationError, DocumentError) as error:
         raise ConfigurationError(str(error)) from error
 
 
@@ -68,7 +68,12 @@ def _with_duration(value: Any, hint: Any) -> Any:  # noqa: ANN401 (any annotatio
     if isinstance(value, list) and inner:
         return [_with_duration(row, inner) for row in value]
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return timedelta(seconds=value) if hint is timedelta and is_number else value
+    if hint is not timedelta or not is_number:
+        return value
+    try:
+        return timedelta(seconds=value)
+    except (OverflowError, ValueError) as error:
+        raise ConfigurationError(f"{value} seconds are no duration: {error}") from error
 
 
 def _from_toml(kind: type, value: object) -> object:
@@ -138,4 +143,4 @@ def _toml_value(content: object) -> str:
         return repr(content.total_seconds())
     if isinstance(content, bool | int | float):
         return str(content).lower()
-    return msgspec.json.encode(str(content)).decode()
+    return msgspec.json.encode(str(content)).decode().replace("\x7f", "\\u007f")

@@ -1,0 +1,92 @@
+"""Children with limits: their output, their end, and what they may not take."""
+
+import sys
+from datetime import timedelta
+
+import pytest
+
+from fleetward.adapters.boot import boot_id
+from fleetward.adapters.clock import SystemClock
+from fleetward.adapters.entropy import SystemEntropy
+from fleetward.adapters.processes import (
+    KEPT_OUTPUT_BYTES,
+    Finished,
+    python_command,
+    run_limited,
+)
+from fleetward.errors import ConfigurationError
+
+MEMORY = 512 << 20
+
+
+def run(code: str, seconds: float = 20, memory: int = MEMORY) -> Finished:
+    command = (sys.executable, "-c", code)
+    return run_limited(command, max_memory=memory, max_time=timedelta(seconds=seconds))
+
+
+def test_output_and_exit_code() -> None:
+    done = run("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)")
+    assert done.exit_code == 3
+    assert sorted(done.output.split()) == ["err", "out"]
+
+
+def test_only_the_end_of_much_output_is_kept() -> None:
+    done = run("print('x' * 100_000 + 'end')")
+    assert done.output.endswith("end")
+    assert len(done.output) <= KEPT_OUTPUT_BYTES
+
+
+def test_a_child_has_no_input_and_none_of_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETWARD_PASSPHRASE", "secret")
+    done = run("import os, sys; print(sys.stdin.read(), os.environ.get('FLEETWARD_PASSPHRASE'))")
+    assert done.output == "None"
+
+
+def test_memory_is_limited() -> None:
+    done = run("x = bytearray(1 << 30)", memory=300 << 20)
+    assert done.exit_code == 1
+    assert "MemoryError" in done.output
+
+
+def test_a_child_that_hangs_is_killed_with_its_own_children() -> None:
+    done = run("import subprocess; subprocess.run(['sleep', '600'])", seconds=1)
+    assert done.exit_code is None
+
+
+def test_a_child_that_burns_the_processor_is_ended() -> None:
+    assert run("while True: pass", seconds=1).exit_code in {None, -24}
+
+
+def test_a_program_that_is_not_there() -> None:
+    with pytest.raises(ConfigurationError, match="cannot run /no/such/program: No such file"):
+        run_limited(("/no/such/program",), max_memory=MEMORY, max_time=timedelta(seconds=5))
+
+
+def test_an_environment_that_is_given_is_the_whole_one() -> None:
+    done = run_limited(
+        (sys.executable, "-c", "import os; print(os.environ['X'])"),
+        max_memory=MEMORY,
+        max_time=timedelta(seconds=20),
+        environment={"X": "1"},
+    )
+    assert done.output == "1"
+
+
+def test_modules_of_ours_run_in_children() -> None:
+    command = python_command("fleetward.agent.yara_check", "--help")
+    done = run_limited(command, max_memory=MEMORY, max_time=timedelta(seconds=20))
+    assert (done.exit_code, "try YARA rules" in done.output) == (0, True)
+
+
+def test_the_machines_own_clock_entropy_and_start(tmp_path: object) -> None:
+    clock, entropy = SystemClock(), SystemEntropy()
+    before = clock.monotonic()
+    clock.sleep(timedelta(seconds=-1))
+    assert clock.monotonic() >= before
+    assert clock.now().utcoffset() == timedelta()
+    assert len(entropy.token(8)) == 8
+    assert 0 <= entropy.share() < 1
+    assert boot_id() == boot_id()
+    from pathlib import Path
+
+    assert boot_id(Path("/no/such/file")) is None

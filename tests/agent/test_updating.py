@@ -1,0 +1,605 @@
+"""One run of the agent, story by story: install, follow, refuse, go back."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from fleetward.adapters.processes import Finished
+from fleetward.agent.following import Outcome, ProductReport
+from fleetward.agent.updating import load_last_check
+from fleetward.agent.verifying import verify_product
+from fleetward.agent.slots import Slots
+from fleetward.config.agent import EngineSettings
+from fleetward.core.documents import Floor, Policy, RampStep
+from fleetward.core.install import State
+from fleetward.core.names import ProductName
+from fleetward.errors import (
+    BusyError,
+    ConfigurationError,
+    DigestError,
+    DiskError,
+    NetworkError,
+    RejectedError,
+    RollbackError,
+    RolledBackError,
+    TrustError,
+)
+from fleetward.wire.layout import blob_path
+from support.simdisk import SimDisk
+from support.world import (
+    FOLDER,
+    HOME,
+    PRODUCT,
+    SOURCE,
+    V1,
+    V2,
+    V3,
+    World,
+    fresh_disk,
+    record_on,
+    running,
+)
+
+YARA = EngineSettings(name="custom", preflight=("check", "{tree}"))
+
+
+def updated(world: World, disk: SimDisk, **options: object) -> ProductReport:
+    return world.agent(disk, **options).update().products[0]  # type: ignore[arg-type]
+
+
+def test_a_first_release_comes_as_a_pack_and_is_confirmed() -> None:
+    world, disk = World(), fresh_disk()
+    world.publish(V1)
+    report = updated(world, disk)
+    assert (report.outcome, report.means) == (Outcome.INSTALLED, ("pack",))
+    assert running(disk) == V1
+    assert record_on(disk).state is State.CONFIRMED
+
+
+def test_the_next_release_comes_as_a_delta_and_the_previous_stays() -> None:
+    world, disk = World(), fresh_disk()
+    first = world.publish(V1)
+    updated(world, disk)
+    second = world.publish(V2)
+    report = updated(world, disk)
+    assert report.outcome is Outcome.INSTALLED
+    assert report.means != ("pack",)
+    assert report.blob_bytes == second.deltas[0].length
+    assert running(disk) == V2
+    previous = record_on(disk).previous
+    assert previous
+    assert previous.release == first.release
+    assert len(disk.listing(FOLDER / "slots")) == 2
+
+
+def test_nothing_new_fetches_nothing() -> None:
+    world, disk = World(), fresh_disk()
+    world.publish(V1)
+    updated(world, disk)
+    asked = len(world.fetcher.asked)
+    assert updated(world, disk).outcome is Outcome.CURRENT
+    assert len(world.fetcher.asked) == asked
+    assert disk.listing(HOME / "partial") == []
+
+
+def test_older_slots_and_file_lists_are_removed() -> None:
+    world, disk = World(), fresh_disk()
+    for files in (V1, V2, V3):
+        world.publish(files)
+        updated(world, disk)
+    assert len(disk.listing(FOLDER / "slots")) == 2
+    assert len(disk.listing(HOME / "products" / "rules.files")) == 2
+
+
+def test_a_source_that_cannot_be_reached_leaves_everything() -> None:
+    world, disk = World(), fresh_disk()
+    world.publish(V1)
+    updated(world, disk)
+    world.trust.error = NetworkError("no route to host; try again")
+    report = world.agent(disk).update()
+    assert report.exit_code == 11
+    assert report.products[0].outcome is Outcome.CURRENT
+    assert running(disk) == V1
+    check = load_last_check(world.agent(disk).home)
+    assert check
+    assert check.error == "no route to host; try again"
+
+
+def test_refused_metadata_is_a_trust_error() -> None:
+    world, disk = World(), fresh_disk()
+    world.trust.error = RollbackError("older than what this host has seen")
+    assert world.agent(disk).update().exit_code == 10
+
+
+def test_an_altered_blob_is_refused_and_the_source_is_put_aside() -> None:
+    world, disk = World(), fresh_disk()
+    manifest = world.publish(V1)
+    path = blob_path(manifest.pack.sha256)
+    world.fetcher.lies[SOURCE, path] = bytes(manifest.pack.length)
+    report = world.agent(disk).update()
+    assert report.exit_code == 10
+    assert isinstance(report.products[0].error, DigestError)
+    assert running(disk) is None
+    assert disk.listing(HOME / "partial") == []
+
+
+def test_an_honest_source_serves_where_another_lies() -> None:
+    world, disk = World(), fresh_disk()
+    manifest = world.publish(V1)
+    path = blob_path(manifest.pack.sha256)
+    world.fetcher.lies[SOURCE, path] = b"short"
+    other = "http://origin.test"
+    report = updated(world, disk, sources=(SOURCE, other))
+    assert report.outcome is Outcome.INSTALLED
+    assert [url.rpartition("/blobs")[0] for url, _ in world.fetcher.asked] == [SOURCE, other]
+
+
+def test_a_delta_that_no_source_has_falls_back_to_the_pack_and_says_so() -> None:
+    world, disk = World(), fresh_disk()
+    world.publish(V1)
+    updated(world, disk)
+    second = world.publish(V2)
+    for delta in second.deltas:
+        del world.fetcher.blobs[blob_path(delta.sha256)]
+    report = updated(world, disk)
+    assert (report.outcome, report.means) == (Outcome.INSTALLED, ("pack",))
+    assert "the pack was fetched" in (report.reason or "")
+    assert running(disk) == V2
+
+
+def test_a_drifted_base_falls_back_to_the_pack() -> None:
+    world, disk = World(), fresh_disk()
+    world.publish(V1)
+    updated(world, disk)
+    with disk.create(FOLDER / "current" / "a.yar") as file:
+        file.write(b"tampered")
+    world.publish(V2)
+    report = updated(world, disk)
+    assert report.means == ("pack",)
+    assert "drifted" in (report.reason or "")
+    assert running(disk) == V2
+
+
+def test_a_link_in_the_installed_tree_is_drift_too() -> None:
+    world, disk = World(), fresh_disk()
+    world.publish(V1)
+    updated(world, disk)
+    disk.link("/etc/passwd", FOLDER / "current" / "evil")
+    world.publish(V2)
+    assert updated(world, disk).means == ("pack",)
+
+
+def test_the_ramp_makes_a_host_wait_and_then_take_it() -> None:
+    world, disk = World(), fresh_disk()
+    world.documents.policies = Policy(product=PRODUCT, ramp=(RampStep(age=3600, percent=100),))
+    world.publish(V1)
+    report = updated(world, disk)
+    assert report.outcome is Outcome.WAITING
+    assert "ramp" in (report.reason or "")
+    world.clock.advance(timedelta(hours=1))
+    assert updated(world, disk).outcome is Outcome.INSTALLED
+
+
+def test_a_host_that_waits_for_the_new_release_takes_the_previous_one_meanwhile() -> None:
+    world, disk = World(), fresh_disk()
+    world.publish(V1)
+    world.clock.advance(timedelta(hours=2))
+    world.documents.policies = Policy(product=PRODUCT, ramp=(RampStep(age=3600, percent=100),))
+    world.publish(V2)
+    report = updated(world, disk)
+    assert (report.outcome, running(disk)) == (Outcome.INSTALLED, V1)
+    assert updated(world, disk).outcome is Outcome.WAITING
+
+
+def test_a_channel_that_goes_back_is_followed_without_a_fetch_and_reported() -> None:
+    world, disk = World(), fresh_disk()
+    first = world.publish(V1)
+    updated(world, disk)
+    world.publish(V2)
+    updated(world, disk)
+    world.point(first)
+    asked = len(world.fetcher.asked)
+    assert updated(world, disk).outcome is Outcome.INSTALLED
+    assert running(disk) == V1
+    assert len(world.fetcher.asked) == asked
+    assert record_on(disk).greatest_seq == 2
+
+
+def test_a_floor_that_goes_down_is_refused() -> None:
+    world, disk = World(), fresh_disk()
+    world.documents.floors = Floor(product=PRODUCT, seq=1)
+    world.publish(V1)
+    updated(world, disk)
+    world.documents.floors = Floor(product=PRODUCT, seq=0)
+    report = updated(world, disk)
+    assert isinstance(report.error, RollbackError)
+    assert running(disk) == V1
+
+
+def test_a_channel_that_is_not_there_says_so() -> None:
+    world, disk = World(), fresh_disk()
+    report = world.agent(disk).update()
+    assert report.exit_code == 11
+    assert "no channel" in (report.products[0].reason or "")
+
+
+class TestStolenChannelsKey:
+    """The attacker signs channel documents; the release keys are safe."""
+
+    def test_it_cannot_introduce_bytes(self) -> None:
+        world, disk = World(), fresh_disk()
+        first = world.publish(V1)
+        updated(world, disk)
+        evil = World().publish({"evil": b"payload"})
+        world.point(replace(evil, seq=9))
+        world.documents.manifests = {
+            k: v for k, v in world.documents.manifests.items() if v.seq == first.seq
+        }
+        report = updated(world, disk)
+        assert isinstance(report.error, TrustError)
+        assert "channels key may be stolen" in str(report.error)
+        assert running(disk) == V1
+
+    def test_it_cannot_go_under_the_floor(self) -> None:
+        world, disk = World(), fresh_disk()
+        first = world.publish(V1)
+        world.publish(V2)
+        updated(world, disk)
+        world.documents.floors = Floor(product=PRODUCT, seq=2)
+        world.point(first)
+        report = updated(world, disk)
+        assert "under-floor" in str(report.error)
+        assert running(disk) == V2
+
+    def test_it_cannot_bring_back_what_was_revoked(self) -> None:
+        world, disk = World(), fresh_disk()
+        first = world.publish(V1)
+        second = world.publish(V2)
+        updated(world, disk)
+        world.revoke(first)
+        world.point(first)
+        report = updated(world, disk)
+        assert (report.outcome, report.reason) == (Outcome.WAITING, "r1: was revoked")
+        assert running(disk) == V2
+        assert second.seq == 2
+
+    def test_it_cannot_open_faster_than_the_ramp(self) -> None:
+        world, disk = World(), fresh_disk()
+        world.documents.policies = Policy(product=PRODUCT, ramp=(RampStep(age=0, percent=0),))
+        world.publish(V1)
+        channel = world.documents.channels
+        for salt in range(50):
+            channel.update({k: replace(c, salt=str(salt)) for k, c in channel.items()})
+            assert updated(world, disk).outcome is Outcome.WAITING
+
+
+class TestRevoked:
+    def test_a_host_leaves_a_revoked_release_for_the_channels_previous_one(self) -> None:
+        world, disk = World(), fresh_disk()
+        world.publish(V1)
+        updated(world, disk)
+        second = world.publish(V2)
+        updated(world, disk)
+        world.revoke(second)
+        assert updated(world, disk).outcome is Outcome.INSTALLED
+        assert running(disk) == V1
+
+    def test_with_nothing_left_it_keeps_the_failed_one_and_says_unprotected(self) -> None:
+        world, disk = World(), fresh_disk()
+        world.revoke(first := world.publish(V1))
+        world.documents.floors = Floor(product=PRODUCT, seq=0)
+        updated(world, disk)
+        world.revoke(first)
+        report = updated(world, disk)
+        assert report.outcome is Outcome.UNPROTECTED
+        assert "was revoked: broke hosts" in (report.reason or "")
+        assert running(disk) == V1
+        assert updated(world, disk).outcome is Outcome.UNPROTECTED
+
+    def test_with_nothing_left_it_keeps_none_where_the_policy_says_so(self) -> None:
+        world, disk = World(), fresh_disk()
+        world.documents.policies = Policy(product=PRODUCT, when_nothing_is_allowed="none")
+        first = world.publish(V1)
+        updated(world, disk)
+        world.revoke(first)
+        assert updated(world, disk).outcome is Outcome.UNPROTECTED
+        assert running(disk) is None
+
+    def test_a_new_release_protects_again(self) -> None:
+        world, disk = World(), fresh_disk()
+        first = world.publish(V1)
+        updated(world, disk)
+        world.revoke(first)
+        updated(world, disk)
+        world.publish(V2)
+        assert updated(world, disk).outcome is Outcome.INSTALLED
+        assert record_on(disk).state is State.CONFIRMED
+
+
+class TestEngines:
+    def test_what_the_engine_refuses_is_never_activated(self) -> None:
+        world, disk = World(), fresh_disk()
+        world.publish(V1, "custom")
+        updated(world, disk, engines=(YARA,))
+        world.publish(V2, "custom")
+        world.engine_says = lambda _: Finished(2, "line 3: syntax error")
+        report = updated(world, disk, engines=(YARA,))
+        assert report.outcome is Outcome.REJECTED
+        assert isinstance(report.error, RejectedError)
+        assert "syntax error" in (report.reason or "")
+        assert running(disk) == V1
+        again = updated(world, disk, engines=(YARA,))
+        assert (again.outcome, type(again.error)) == (Outcome.HELD_BACK, RejectedError)
+
+    def test_the_next_release_is_tried_after_a_rejected_one(self) -> None:
+        world, disk = World(), fresh_disk()
+        world.publish(V1, "custom")
+        world.engine_says = lambda _: Finished(2, "")
+        assert updated(world, disk, engines=(YARA,)).outcome is Outcome.REJECTED
+        world.engine_says = lambda _: Finished(0, "")
+        world.publish(V2, "custom")
+        assert updated(world, disk, engines=(YARA,)).outcome is Outcome.INSTALLED
+        assert record_on(disk).held_back is None
+
+    def test_a_channel_that_returns_to_what_runs_ends_the_rejection(self) -> None:
+        world, disk = World(), fresh_disk()
+        first = world.publish(V1, "custom")
+        updated(world, disk, engines=(YARA,))
+        world.publish(V2, "custom")
+        world.engine_says = lambda _: Finished(2, "")
+        updated(world, disk, engines=(YARA,))
+        world.engine_says = lambda _: Finished(0, "")
+        world.point(first)
+        updated(world, disk, engines=(YARA,))
+        assert record_on(disk).state is State.CONFIRMED
+
+    def test_an_engine_that_this_host_does_not_know_confirms_nothing(self) -> None:
+        world, disk = World(), fresh_disk()
+        world.publish(V1, "custom")
+        report = updated(world, disk)
+        assert isinstance(report.error, ConfigurationError)
+        assert "no profile" in str(report.error)
+        assert running(disk) is None
+
+    def test_a_check_that_does_not_end_is_a_rejection(self) -> None:
+        world, disk = World(), fresh_disk()
+        world.publish(V1, "custom")
+        world.engine_says = lambda _: Finished(None, "")
+        assert "did not end" in (updated(world, disk, engines=(YARA,)).reason or "")
+
+
+class TestTrial:
+    BAKES = (replace(YARA, bake=timedelta(hours=1)),)
+
+    def into_trial(self) -> tuple[World, SimDisk]:
+        world, disk = World(), fresh_disk()
+        world.publish(V1, "custom")
+        updated(world, disk, engines=(YARA,))
+        world.publish(V2, "custom")
+        report = world.agent(disk, engines=self.BAKES).update()
+        assert report.products[0].outcome is Outcome.TRIAL
+        assert report.exit_code == 0
+        return world, disk
+
+    def test_the_next_run_after_the_bake_time_confirms(self) -> None:
+        world, disk = self.into_trial()
+        assert updated(world, disk, engines=self.BAKES).outcome is Outcome.TRIAL
+        world.clock.advance(timedelta(hours=1))
+        updated(world, disk, engines=self.BAKES)
+        assert record_on(disk).state is State.CONFIRMED
+        assert running(disk) == V2
+
+    def test_a_failing_engine_rolls_back_without_the_network(self) -> None:
+        world, disk = self.into_trial()
+        world.clock.advance(timedelta(hours=1))
+        world.engine_says = lambda _: Finished(1, "scanner crashed")
+        world.trust.error = NetworkError("no route")
+        report = world.agent(disk, engines=self.BAKES).update()
+        assert report.exit_code == 15
+        assert running(disk) == V1
+        assert report.products[0].outcome is Outcome.ROLLED_BACK
+        world.trust.error = None
+        again = world.agent(disk, engines=self.BAKES).update().products[0]
+        assert (again.outcome, type(again.error)) == (Outcome.HELD_BACK, RolledBackError)
+        assert running(disk) == V1
+
+    def test_a_host_that_restarts_too_often_rolls_back_by_itself(self) -> None:
+        world, disk = self.into_trial()
+        for boot in ("boot-2", "boot-3"):
+            assert updated(world, disk, engines=self.BAKES, boot=boot).outcome is Outcome.TRIAL
+        report = updated(world, disk, engines=self.BAKES, boot="boot-4")
+        assert "restarted 3 times" in (report.reason or "")
+        assert running(disk) == V1
+
+    def test_a_clock_that_is_set_back_begins_the_trial_again(self) -> None:
+        world, disk = self.into_trial()
+        world.clock.set_wall(world.clock.now() - timedelta(days=3))
+        assert updated(world, disk, engines=self.BAKES).outcome is Outcome.TRIAL
+        world.clock.advance(timedelta(minutes=59))
+        assert updated(world, disk, engines=self.BAKES).outcome is Outcome.TRIAL
+        world.clock.advance(timedelta(minutes=1))
+        updated(world, disk, engines=self.BAKES)
+        assert record_on(disk).state is State.CONFIRMED
+
+    def test_a_new_release_waits_for_the_trial_to_end(self) -> None:
+        world, disk = self.into_trial()
+        world.publish(V3, "custom")
+        assert updated(world, disk, engines=self.BAKES).outcome is Outcome.TRIAL
+        assert running(disk) == V2
+
+    def test_a_first_release_that_fails_its_trial_leaves_nothing_to_return_to(self) -> None:
+        world, disk = World(), fresh_disk()
+        world.publish(V1, "custom")
+        updated(world, disk, engines=self.BAKES)
+        world.clock.advance(timedelta(hours=1))
+        world.engine_says = lambda _: Finished(1, "")
+        report = world.agent(disk, engines=self.BAKES).update()
+        assert report.products[0].outcome is Outcome.UNPROTECTED
+        assert report.exit_code == 15
+
+    def test_a_revoked_previous_release_is_not_returned_to(self) -> None:
+        world, disk = World(), fresh_disk()
+        first = world.publish(V1, "custom")
+        updated(world, disk, engines=(YARA,))
+        world.revoke(first)
+        world.publish(V2, "custom")
+        updated(world, disk, engines=self.BAKES)
+        world.clock.advance(timedelta(hours=1))
+        world.engine_says = lambda _: Finished(1, "")
+        assert updated(world, disk, engines=self.BAKES).outcome is Outcome.UNPROTECTED
+        assert running(disk) == V2
+
+
+class TestOperatorsRollback:
+    def test_it_returns_to_the_previous_release_and_stays_there(self) -> None:
+        world, disk = World(), fresh_disk()
+        world.publish(V1)
+        updated(world, disk)
+        world.publish(V2)
+        updated(world, disk)
+        record = world.agent(disk).roll_back(PRODUCT)
+        assert record.state is State.ROLLED_BACK
+        assert running(disk) == V1
+        report = world.agent(disk).update()
+        assert report.exit_code == 0
+        assert report.products[0].outcome is Outcome.HELD_BACK
+        assert running(disk) == V1
+        world.publish(V3)
+        assert updated(world, disk).outcome is Outcome.INSTALLED
+
+    def test_it_needs_a_previous_release_and_a_subscription(self) -> None:
+        world, disk = World(), fresh_disk()
+        world.publish(V1)
+        updated(world, disk)
+        with pytest.raises(ConfigurationError, match="no previous release"):
+            world.agent(disk).roll_back(PRODUCT)
+        with pytest.raises(ConfigurationError, match="does not subscribe to other; it has: rules"):
+            world.agent(disk).roll_back(ProductName("other"))
+
+
+class TestVerifyAndRepair:
+    def installed(self) -> tuple[World, SimDisk]:
+        world, disk = World(), fresh_disk()
+        world.publish(V1)
+        updated(world, disk)
+        return world, disk
+
+    def verified(self, disk: SimDisk) -> object:
+        world = World()
+        home = world.agent(disk).home
+        return verify_product(home, Slots(disk, FOLDER), record_on(disk))
+
+    def test_drift_is_named_path_by_path(self) -> None:
+        _, disk = self.installed()
+        with disk.create(FOLDER / "current" / "a.yar") as file:
+            file.write(b"x" * len(V1["a.yar"]))
+        with disk.create(FOLDER / "current" / "added") as file:
+            file.write(b"")
+        disk.link("a.yar", FOLDER / "current" / "sub" / "linked")
+        disk.remove(FOLDER / "current" / "tool")
+        found = self.verified(disk)
+        assert [(d.path, d.kind) for d in found.differences] == [  # type: ignore[attr-defined]
+            ("a.yar", "changed"),
+            ("added", "added"),
+            ("sub/linked", "added"),
+            ("tool", "removed"),
+        ]
+
+    def test_what_is_intact_is_intact(self) -> None:
+        _, disk = self.installed()
+        assert self.verified(disk).intact  # type: ignore[attr-defined]
+        assert self.verified(fresh_disk()).intact  # type: ignore[attr-defined]
+
+    def test_a_link_that_points_elsewhere_and_a_slot_that_is_gone(self) -> None:
+        _, disk = self.installed()
+        slot = Slots(disk, FOLDER).current()
+        disk.remove_tree(FOLDER / "slots" / str(slot))
+        assert "is gone" in self.verified(disk).reason  # type: ignore[attr-defined]
+        Slots(disk, FOLDER).switch("elsewhere")
+        assert "does not point" in self.verified(disk).reason  # type: ignore[attr-defined]
+
+    def test_without_the_file_list_drift_is_still_found(self) -> None:
+        _, disk = self.installed()
+        disk.remove_tree(HOME / "products" / "rules.files")
+        with disk.create(FOLDER / "current" / "a.yar") as file:
+            file.write(b"x")
+        found = self.verified(disk)
+        assert not found.intact  # type: ignore[attr-defined]
+
+    def test_repair_installs_the_signed_tree_in_another_slot(self) -> None:
+        world, disk = self.installed()
+        before = Slots(disk, FOLDER).current()
+        with disk.create(FOLDER / "current" / "a.yar") as file:
+            file.write(b"x")
+        assert updated(world, disk).outcome is Outcome.CURRENT
+        report = world.agent(disk).update(repair=True).products[0]
+        assert report.outcome is Outcome.INSTALLED
+        assert running(disk) == V1
+        assert Slots(disk, FOLDER).current() != before
+        assert record_on(disk).previous is None
+
+    def test_repair_of_what_is_intact_does_nothing(self) -> None:
+        world, disk = self.installed()
+        assert world.agent(disk).update(repair=True).products[0].outcome is Outcome.CURRENT
+
+
+def test_a_full_disk_is_a_disk_error_and_the_old_release_stays() -> None:
+    world, disk = World(), fresh_disk()
+    world.publish(V1)
+    updated(world, disk)
+    world.publish({**V2, "large": bytes(range(256)) * 400})
+    disk.capacity = 5_000
+    report = updated_on_full_disk(world, disk)
+    assert isinstance(report.error, DiskError)
+    disk.capacity = None
+    assert running(disk) == V1
+    assert updated(world, disk).outcome is Outcome.INSTALLED
+
+
+def updated_on_full_disk(world: World, disk: SimDisk) -> ProductReport:
+    report = world.agent(disk).update()
+    assert report.exit_code == 13
+    return report.products[0]
+
+
+def test_one_process_at_a_time() -> None:
+    world, disk = World(), fresh_disk()
+    agent = world.agent(disk)
+    with agent.home.lock(), pytest.raises(BusyError):
+        agent.update()
+
+
+def test_a_damaged_record_says_what_to_do() -> None:
+    world, disk = World(), fresh_disk()
+    world.publish(V1)
+    updated(world, disk)
+    with disk.create(HOME / "products" / "rules.json") as file:
+        file.write(b"{")
+    with pytest.raises(ConfigurationError, match="remove it"):
+        world.agent(disk).update()
+
+
+def test_a_record_that_contradicts_itself_says_what_to_do() -> None:
+    world, disk = World(), fresh_disk()
+    world.publish(V1)
+    updated(world, disk)
+    from fleetward.agent.home import Home
+    from fleetward.agent.records import Records
+
+    Records(Home(disk, HOME)).save(record_on(disk).having(state=State.ACTIVATING, current=None))
+    report = updated(world, disk)
+    assert "remove the record" in (report.reason or "")
+
+
+def test_a_slot_that_somebody_removed_before_activation_is_staged_again() -> None:
+    world, disk = World(), fresh_disk()
+    world.publish(V1)
+    world.engine_says = lambda _: (_ for _ in ()).throw(ConfigurationError("no engine yet"))
+    world.publish(V2, "custom")
+    assert updated(world, disk, engines=(YARA,)).outcome is Outcome.FAILED
+    assert record_on(disk).state is State.PREFLIGHT
+    disk.remove_tree(FOLDER / "slots")
+    world.engine_says = lambda _: Finished(0, "")
+    assert updated(world, disk, engines=(YARA,)).outcome is Outcome.INSTALLED
+    assert running(disk) == V2
