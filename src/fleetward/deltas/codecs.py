@@ -2,8 +2,10 @@
 
 Every delta begins with one byte, its codec's version of the format (1). Behind it:
 
-- `changed-set`: the head of deltas.layouts; then the payload as a frame of deltas.zstdframe whose
-  prefix is the reference;
+- `changed-set`: the head of deltas.layouts; then a number, the bytes of the pieces as they follow,
+  and the pieces (deltas.pieces) of which the payload is made, places counted in the reference
+  without its unchanged files; then the fresh bytes between the pieces, as a frame of
+  deltas.zstdframe whose prefix is the reference. No bytes of pieces: all of the payload is fresh;
 - `hdiffpatch`: the same head; then one byte, `(pb * 5 + lp) * 9 + lc`, and a raw LZMA1 stream with
   an end mark and these properties, which holds an uncompressed `HDIFF13` patch from the reference
   to the payload;
@@ -15,13 +17,15 @@ Deliberately not here: choosing among codecs, and the proof that a delta works (
 """
 
 import lzma
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from fleetward.core.limits import KIB, MIB
 from fleetward.deltas import zstdframe
+from fleetward.deltas.alignment import THRIFTS, Alignment
 from fleetward.deltas.cursor import Cursor, number
-from fleetward.deltas.layouts import Bounds, Comparison, receive
+from fleetward.deltas.layouts import Bounds, Comparison, Reference, receive
+from fleetward.deltas.pieces import Piece, read_pieces, write_pieces
 from fleetward.deltas.trees import TreeSource, tar_bytes
 from fleetward.errors import DigestError, DocumentError
 from fleetward.wire.tar import tar_length
@@ -33,6 +37,15 @@ FINE_LIMIT = 48 * MIB
 
 _PATCH_LIMIT = 64 * MIB
 """Bytes of either side above which hdiffpatch is not tried: it takes ten times that at the origin."""
+
+_ALIGNED_LIMIT = 16 * MIB
+"""Bytes of either side above which long pieces are not looked for: seconds at the origin."""
+
+SPARE_LIMIT = 32 * MIB
+"""Bytes of unchanged files in a reference: a third of a second at the origin for each MiB."""
+
+_WHOLE_SHARE = 4
+"""The whole tree is tried only where one of so many bytes of the base is changed or dropped."""
 
 _OVERHEAD = 2 * MIB
 """Bytes that any decoder takes beside the content."""
@@ -61,15 +74,15 @@ class Codec(Protocol):
         ...
 
 
-def zstd_options(length: int) -> dict[str, int]:
+def _options(length: int) -> dict[str, int]:
     """Return the settings for prefix and content of `length` bytes together."""
     if length > FINE_LIMIT:
         return {"compression_level": 12, "enable_long_distance_matching": 1}
-    return {"compression_level": 22}
+    return {"compression_level": 19 if length > MIB else 22}
 
 
 class ChangedSet:
-    """The changed files against a prefix of old files."""
+    """The changed files as long pieces of old files, and what is fresh against all old files."""
 
     name = "changed-set"
     opens = True
@@ -77,28 +90,65 @@ class ChangedSet:
     def encode(self, comparison: Comparison, memory_budget: int) -> Iterator[tuple[bytes, int]]:
         """Yield the cheap delta (changed files as prefix) and the one with all that fits."""
         needed = comparison.near_length + 2 * comparison.payload_length + _OVERHEAD
-        unchanged = sum(entry.length for entry in comparison.base.entries)
-        unchanged -= comparison.near_length
-        for spare in sorted({0, min(unchanged, memory_budget - needed)}):
-            if spare >= 0 and needed <= memory_budget:
-                yield self._encode(comparison, spare)
+        if needed > memory_budget:
+            return
+        drafts = (
+            (self._delta(comparison, pieces, 0), pieces) for pieces in _alignments(comparison)
+        )
+        (near, memory), pieces = min(drafts, key=lambda draft: len(draft[0][0]))
+        yield near, memory
+        unchanged = sum(e.length for e in comparison.base.entries) - comparison.near_length
+        spare = min(unchanged, memory_budget - needed, SPARE_LIMIT)
+        if spare > 0 and comparison.payload_length:
+            yield self._delta(comparison, pieces, spare)
 
-    def _encode(self, comparison: Comparison, spare: int) -> tuple[bytes, int]:
-        prefix = comparison.reference(spare) if spare else comparison.near
-        payload = comparison.payload
-        frame = zstdframe.squeeze(payload, prefix, zstd_options(len(prefix) + len(payload)))
-        head = VERSION + comparison.script + number(spare)
-        return head + frame, len(prefix) + 2 * len(payload) + _OVERHEAD
+    def _delta(
+        self, comparison: Comparison, pieces: Sequence[Piece], spare: int
+    ) -> tuple[bytes, int]:
+        prefix = comparison.reference(spare).content if spare else comparison.near
+        coded = write_pieces(pieces) if len(pieces) > 1 else b""
+        fresh, at = [], 0
+        for piece in pieces:
+            fresh.append(comparison.payload[at : at + piece.fresh])
+            at += piece.fresh + piece.length
+        content = b"".join(fresh)
+        frame = zstdframe.squeeze(content, prefix, _options(len(prefix) + len(content)))
+        head = VERSION + comparison.script + number(spare) + number(len(coded)) + coded
+        return head + frame, len(prefix) + 2 * len(comparison.payload) + _OVERHEAD
 
     def apply(self, base: TreeSource, cursor: Cursor, bounds: Bounds) -> Iterator[bytes]:
         """Yield the result's tar."""
         received = receive(base, cursor, bounds)
         most = received.payload_length
-        pieces = zstdframe.unsqueeze(cursor.take_rest(), received.reference(), most)
-        payload = b"".join(pieces)
-        if len(payload) != most:
-            raise DigestError(f"the delta's payload has {len(payload)} bytes instead of {most}")
-        yield from received.tar(payload)
+        coded = cursor.take(cursor.take_number(cursor.left))
+        known = received.reference()
+        pieces = [Piece(most, 0, 0)]
+        if coded:
+            pieces = read_pieces(coded, len(known.content) - known.near, most)
+        fresh_length = sum(piece.fresh for piece in pieces)
+        fresh = b"".join(zstdframe.unsqueeze(cursor.take_rest(), known.content, fresh_length))
+        if len(fresh) != fresh_length:
+            raise DigestError(f"the delta has {len(fresh)} fresh bytes instead of {fresh_length}")
+        yield from received.tar(_joined(pieces, fresh, known))
+
+
+def _joined(pieces: Sequence[Piece], fresh: bytes, known: Reference) -> bytes:
+    out, at = [], 0
+    for piece in pieces:
+        out.append(fresh[at : at + piece.fresh])
+        at += piece.fresh
+        start = known.near + piece.start
+        out.append(known.content[start : start + piece.length])
+    return b"".join(out)
+
+
+def _alignments(comparison: Comparison) -> Iterator[list[Piece]]:
+    """Yield no pieces at all, and what searches of several thrifts find."""
+    payload = comparison.payload
+    yield [Piece(len(payload), 0, 0)]
+    if 0 < len(payload) <= _ALIGNED_LIMIT and 0 < len(comparison.near) <= _ALIGNED_LIMIT:
+        alignment = Alignment(comparison.near)
+        yield from (alignment.pieces(payload, thrift) for thrift in THRIFTS)
 
 
 class WholeTree:
@@ -112,8 +162,10 @@ class WholeTree:
         lengths = [tar_length(tree.entries) for tree in (comparison.base, comparison.result)]
         if sum(lengths) > min(FINE_LIMIT, memory_budget):
             return
+        if comparison.near_length * _WHOLE_SHARE < lengths[0]:
+            return
         prefix, tar = tar_bytes(comparison.base), tar_bytes(comparison.result)
-        frame = zstdframe.squeeze(tar, prefix, zstd_options(sum(lengths)))
+        frame = zstdframe.squeeze(tar, prefix, _options(sum(lengths)))
         yield VERSION + frame, sum(lengths) + _OVERHEAD
 
     def apply(self, base: TreeSource, cursor: Cursor, bounds: Bounds) -> Iterator[bytes]:
@@ -154,7 +206,7 @@ class HdiffPatch:
         import hdiffpatch  # noqa: PLC0415 (lazy)
 
         try:
-            payload = hdiffpatch.apply(received.reference(), patch)
+            payload = hdiffpatch.apply(received.reference().content, patch)
         except hdiffpatch.HDiffPatchError as error:
             raise DocumentError(f"the delta's patch does not apply: {error}") from error
         yield from received.tar(payload)

@@ -46,6 +46,19 @@ MAX_REFERENCE = 1 << 30
 _PLAIN, _DEFLATED, _FRAMED = range(3)
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What both sides hold.
+
+    Attributes:
+        content: unchanged files, then changed and dropped ones.
+        near: where the changed and dropped ones begin.
+    """
+
+    content: bytes
+    near: int
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Base and result at the origin, and what differs.
@@ -76,9 +89,9 @@ class Comparison:
     @cached_property
     def near(self) -> bytes:
         """The reference without spare."""
-        return self.reference(0)
+        return self.reference(0).content
 
-    def reference(self, spare: int) -> bytes:
+    def reference(self, spare: int) -> Reference:
         """The reference with `spare` bytes of unchanged files at most."""
         return reference(self.base, self.files, spare, MAX_REFERENCE)
 
@@ -131,7 +144,7 @@ def _kept_in_place(files: Sequence[ScriptedFile]) -> set[int]:
     return {f.replaces for f in files if f.replaces is not None and isinstance(f.source, Kept)}
 
 
-def reference(base: TreeSource, files: Sequence[ScriptedFile], spare: int, most: int) -> bytes:
+def reference(base: TreeSource, files: Sequence[ScriptedFile], spare: int, most: int) -> Reference:
     """Return the reference: `spare` bytes of unchanged files at most, then the others.
 
     Raises:
@@ -149,7 +162,7 @@ def reference(base: TreeSource, files: Sequence[ScriptedFile], spare: int, most:
             most -= len(pieces[-1]) - entry.length
         if most < 0:
             raise UnusableDeltaError("the delta takes more memory than it may: take the pack")
-    return b"".join(pieces)
+    return Reference(b"".join(pieces), sum(map(len, pieces[: len(far)])))
 
 
 def _spared(
@@ -229,7 +242,7 @@ class Received:
         """Bytes of payload that the script asks for."""
         return sum(file.source.body for file in self.files if isinstance(file.source, Recipe))
 
-    def reference(self) -> bytes:
+    def reference(self) -> Reference:
         """Return the reference, as the origin made it.
 
         Raises:
