@@ -31,6 +31,19 @@ def test_one_reader_reads_one_head_after_another() -> None:
     assert old.is_http_1_0
 
 
+def test_a_head_that_was_read_before_means_the_same() -> None:
+    limits = ServerLimits(max_head_bytes=400)
+    raw = b"GET /a?b HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"
+    first = HeadReader(limits).read(raw)
+    assert HeadReader(limits).read(raw) == first
+    for number in range(3000):
+        HeadReader(limits).read(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+    assert len(HeadReader(limits)._known) <= 2048
+    assert HeadReader(limits).read(raw) == first
+    with pytest.raises(TypeError):
+        first.headers[b"x"] = b"z"  # type: ignore[index]
+
+
 def test_an_upgrade_that_is_offered_is_not_taken() -> None:
     reader = HeadReader(LIMITS)
     raw = b"GET /a HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n"

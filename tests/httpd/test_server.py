@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import socket
 import struct
 import threading
@@ -26,6 +25,7 @@ from httpd.sample_repository import (
     make_repository,
     write,
 )
+from httpd.waiting import open_descriptors, wait_until
 
 SHORT = timedelta(milliseconds=50)
 QUICK = ServerLimits(
@@ -213,15 +213,8 @@ def test_a_client_that_stops_reading_is_cut_off(tmp_path: Path, content: bytes) 
         Raw(server.url, receive_buffer=4096) as connection,
     ):
         connection.send(request * 40)
-        while server.counters.connections == 0:
-            pass
-        closed = threading.Event()
-        deadline = threading.Timer(DEADLINE, closed.set)
-        deadline.start()
-        while server.counters.connections and not closed.wait(0.005):
-            pass
-        deadline.cancel()
-        assert server.counters.connections == 0
+        wait_until(lambda: server.counters.accepted == 1)
+        wait_until(lambda: server.counters.connections == 0)
         assert server.counters.cut == 1
 
 
@@ -333,7 +326,7 @@ def test_no_descriptor_is_left_by_clients_of_every_kind(tmp_path: Path) -> None:
     with ServerThread(RepositoryHandler(root), limits=QUICK) as server:
         url = server.url
         get(url, blob_url(LARGE))
-        before = None
+        before = 0
         for _ in range(3):
             for _ in range(10):
                 get(url, blob_url(LARGE))
@@ -345,11 +338,10 @@ def test_no_descriptor_is_left_by_clients_of_every_kind(tmp_path: Path) -> None:
                 with Raw(url, receive_buffer=4096) as leaver:
                     leaver.send(f"GET {blob_url(LARGE)} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
                     leaver.socket.recv(10)
-            while server.counters.connections:
-                pass
-            now = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (a count)
-            assert before is None or now <= before
-            before = now
+            wait_until(lambda: server.counters.connections == 0)
+            if not before:
+                before = open_descriptors()
+        wait_until(lambda: open_descriptors() <= before)
 
 
 def _wait_until_still(server: ServerThread) -> None:
@@ -368,7 +360,8 @@ def test_answers_of_all_sizes_reach_a_client_that_reads_late(tmp_path: Path) -> 
     root = make_repository(tmp_path)
     long = LARGE * 16
     write(root, blob_url(long), long)
-    small = f"GET {blob_url(SMALL)} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    padding = "x" * 1000
+    small = f"GET {blob_url(SMALL)} HTTP/1.1\r\nHost: a\r\nX: {padding}\r\n\r\n".encode()
     with (
         ServerThread(RepositoryHandler(root)) as server,
         Raw(server.url, receive_buffer=4096) as connection,
@@ -395,6 +388,5 @@ def test_a_client_that_resets_in_the_middle_of_a_file(tmp_path: Path) -> None:
                 connection.socket.recv(100)
                 reset = struct.pack("ii", 1, 0)
                 connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
-        while server.counters.connections:
-            pass
+        wait_until(lambda: server.counters.connections == 0)
         assert get(server.url, "/metadata/timestamp.json").body == TIMESTAMP

@@ -1,8 +1,6 @@
 """Blobs through a relay: once over the WAN, verified, resumed, and never wrong at a client."""
 
 import contextlib
-import os
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -19,6 +17,7 @@ from fleetward.httpd.limits import ServerLimits
 from httpd.rawhttp import DEADLINE, CutError, Raw, get
 from httpd.sample_repository import LARGE, SMALL, blob_url, digest_in
 from httpd.upstreams import Asked, Out, Script, Upstream, head, part_head, serving
+from httpd.waiting import open_descriptors, wait_until
 from relay.relays import Herd, TestRelay, settings_for, start
 
 URL = blob_url(LARGE)
@@ -54,16 +53,6 @@ def gated(name: str, content: bytes = LARGE, *, stop_at: int = HALF) -> Upstream
 
 def fetch(relay: TestRelay, *headers: str) -> Callable[[], bytes]:
     return lambda: get(relay.url, URL, *headers).body
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    deadline = threading.Timer(DEADLINE, pause.set)
-    deadline.start()
-    while not condition() and not pause.wait(0.001):
-        pass
-    deadline.cancel()
-    assert condition()
 
 
 def partials(cache: Path) -> list[bytes]:
@@ -179,7 +168,7 @@ def test_the_upstream_alters_a_blob(tmp_path: Path) -> None:
 
 def test_the_only_upstream_alters_a_blob_and_is_not_asked_for_it_again(tmp_path: Path) -> None:
     with Upstream(sender(ALTERED)) as liar, start(tmp_path, liar.url) as relay:
-        assert Herd(4, fetch(relay)).join().got == []
+        assert set(Herd(4, fetch(relay)).join().got) <= {b""}
         assert get(relay.url, URL).status == 503
         assert len(liar.asked) == 1
         assert relay.status()["fills"] >= 1
@@ -486,24 +475,26 @@ def test_fills_at_once_are_bounded(tmp_path: Path) -> None:
 def test_a_relay_that_stops_cuts_its_waiters_and_keeps_what_came(tmp_path: Path) -> None:
     with gated("stopped") as upstream:
         relay = start(tmp_path, upstream.url).__enter__()
-        before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (a count)
+        before = open_descriptors()
         herd = Herd(3, fetch(relay))
         wait_until(lambda: relay.status()["delivered_bytes"] > HALF)
         relay.stop()
         assert herd.join().cut == 3
         assert partials(tmp_path) == [LARGE[:HALF]]
-        assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208 (a count)
+        wait_until(lambda: open_descriptors() <= before)
 
 
 def test_a_relay_leaves_no_descriptor_behind(tmp_path: Path) -> None:
     contents = [LARGE + b"%d" % number for number in range(6)]
     files = {blob_url(content): content for content in contents}
     with Upstream(serving(files)) as upstream, start(tmp_path, upstream.url) as relay:
-        counts = []
+        counts: list[int] = []
         for content in contents:
             herd = Herd(4, lambda content=content: get(relay.url, blob_url(content)).body)  # type: ignore[misc]
             assert herd.join().got == [content] * 4
             wait_until(lambda: relay.status()["filling"] == 0)
             wait_until(lambda: relay.relay.server.counters.connections == 0)
-            counts.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208 (a count)
-        assert max(counts[2:]) <= counts[1]
+            if len(counts) < 2:
+                counts.append(open_descriptors())
+            else:
+                wait_until(lambda: open_descriptors() <= max(counts))

@@ -20,6 +20,7 @@ from httpd.sample_repository import (
     write,
 )
 from httpd.upstreams import NOT_FOUND, Asked, Out, Upstream, head, serving
+from httpd.waiting import wait_until
 from relay.relays import Herd, start
 
 STAMP = "/metadata/timestamp.json"
@@ -38,8 +39,7 @@ def test_a_crowd_that_polls_costs_one_upstream_request(tmp_path: Path) -> None:
 
     with Upstream(script) as upstream, start(tmp_path, upstream.url) as relay:
         herd = Herd(20, lambda: get(relay.url, STAMP).body)
-        while relay.relay.counters.misses < 20:
-            pass
+        wait_until(lambda: relay.relay.counters.misses >= 20)
         upstream.go("all have asked")
         assert herd.join().got == [TIMESTAMP] * 20
         assert upstream.paths() == [STAMP]
@@ -321,8 +321,7 @@ def test_documents_asked_for_at_once_are_bounded(tmp_path: Path) -> None:
         start(tmp_path, upstream.url, max_upstream_requests=1) as relay,
     ):
         first = Herd(1, lambda: b"%d" % get(relay.url, NEXT_ROOT).status)
-        while not upstream.asked:
-            pass
+        wait_until(lambda: bool(upstream.asked))
         assert get(relay.url, "/metadata/3.root.json").status == 503
         upstream.go("go")
         assert first.join().got == [b"404"]
@@ -361,8 +360,7 @@ def test_a_relay_that_stops_ends_what_it_asks_upstream(tmp_path: Path) -> None:
     with Upstream(script) as upstream:
         relay = start(tmp_path, upstream.url).__enter__()
         herd = Herd(3, lambda: get(relay.url, NEXT_ROOT).body)
-        while not upstream.asked:
-            pass
+        wait_until(lambda: bool(upstream.asked))
         relay.stop()
         herd.join()
 

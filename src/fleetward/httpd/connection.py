@@ -246,6 +246,12 @@ class Connection(asyncio.Protocol):
                 self._end()
                 return
             self._rest()
+            if self._at == len(self._buffer):
+                self._buffer = b""
+                self._at = 0
+                self._outlet.write(out)
+                self._wait_for_more()
+                return
             if size > _FLUSH_BYTES:
                 self._outlet.write(out)
                 size = 0

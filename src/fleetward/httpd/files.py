@@ -82,6 +82,8 @@ class RepositoryFiles:
 
     def _open(self, path: str) -> int | None:
         """Open a regular file without following any link below the root."""
+        if not os.path.lexists(f"{self._root}/{path}"):
+            return None
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         folder: int | None = None
         names = path.split("/")

@@ -6,7 +6,10 @@ connection (RFC 9112 sections 2.2, 5.1, 6.1 and 11.2).
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 import httptools
@@ -28,7 +31,7 @@ class Head:
     Attributes:
         method: as sent; httptools knows upper-case methods only.
         target: decoded and normalised.
-        headers: by lower-case name.
+        headers: by lower-case name; read-only.
         keep_alive: whether the client wants another request on this connection.
         is_http_1_0: such a client must be told that the connection stays.
         body_bytes: what Content-Length says; 0 without one.
@@ -36,10 +39,24 @@ class Head:
 
     method: str
     target: Target
-    headers: dict[bytes, bytes]
+    headers: Mapping[bytes, bytes]
     keep_alive: bool
     is_http_1_0: bool
     body_bytes: int
+
+
+_KNOWN_HEADS: Final = 2048
+_KNOWN_BYTES: Final = 512
+
+
+@lru_cache(maxsize=8)
+def _known_heads(limits: ServerLimits) -> dict[bytes, Head]:
+    """Return the heads read before, by their bytes: a client that polls sends the same again.
+
+    Bounded in number and size, so that made-up heads cost a megabyte at most.
+    """
+    del limits
+    return {}
 
 
 class HeadReader:
@@ -47,6 +64,7 @@ class HeadReader:
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
+        self._known = _known_heads(limits)
         self._longest_line = limits.max_target_bytes + _LINE_OVERHEAD
         self._renew()
 
@@ -100,6 +118,17 @@ class HeadReader:
             RefusedRequestError: 400 (smuggling shapes, Host, bad syntax), 411 (chunked body), 414
                 or 431.
         """
+        known = self._known.get(raw)
+        if known is not None:
+            return known
+        head = self._read(raw)
+        if len(raw) <= _KNOWN_BYTES and head.keep_alive and not head.body_bytes:
+            if len(self._known) >= _KNOWN_HEADS:
+                self._known.clear()
+            self._known[raw] = head
+        return head
+
+    def _read(self, raw: bytes) -> Head:
         if len(raw) > self._limits.max_head_bytes or b"\r\n" not in raw[: self._longest_line]:
             self.judge_partial(raw)
         try:
@@ -128,4 +157,6 @@ class HeadReader:
         method = self._parser.get_method().decode("ascii")
         if body_bytes or not keep_alive:
             self._renew()
-        return Head(method, parse_target(target), headers, keep_alive, is_1_0, body_bytes)
+        return Head(
+            method, parse_target(target), MappingProxyType(headers), keep_alive, is_1_0, body_bytes
+        )

@@ -1,0 +1,60 @@
+"""The hand-over of a socket from the transport to the kernel's own file sending."""
+
+import asyncio
+import os
+import socket
+import threading
+from pathlib import Path
+
+from fleetward.httpd.counters import ServerCounters
+from fleetward.httpd.limits import ServerLimits
+from fleetward.httpd.message import FileBody
+from fleetward.httpd.outlet import Outlet
+from httpd.rawhttp import DEADLINE
+from httpd.sample_repository import LARGE
+
+
+class Passing(asyncio.Protocol):
+    """Tells the outlet what asyncio says."""
+
+    outlet: Outlet
+
+    def pause_writing(self) -> None:
+        self.outlet.pause()
+
+    def resume_writing(self) -> None:
+        self.outlet.resume()
+
+
+def test_a_file_waits_for_what_the_transport_still_holds(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(LARGE)
+    near, far = socket.socketpair()
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    far.settimeout(DEADLINE)
+    got = bytearray()
+
+    def read() -> None:
+        while piece := far.recv(1 << 20):
+            got.extend(piece)
+
+    reader = threading.Thread(target=read)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_connection(Passing, sock=near)
+        outlet = protocol.outlet = Outlet(loop, transport, ServerLimits(), ServerCounters())
+        outlet.write([b"a" * 30_000, b"b" * 30_000])
+        assert 0 < transport.get_write_buffer_size() < 64 * 1024
+        assert outlet.can_write
+        reader.start()
+        body = FileBody(os.open(file, os.O_RDONLY), 5, len(LARGE) - 5)
+        await outlet.send_file(b"head", body)
+        body.close()
+        outlet.close()
+        transport.close()
+
+    asyncio.run(main())
+    reader.join()
+    far.close()
+    assert bytes(got) == b"a" * 30_000 + b"b" * 30_000 + b"head" + LARGE[5:]
