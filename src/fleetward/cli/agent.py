@@ -76,7 +76,13 @@ def init(
         network=NetworkSettings(proxy=proxy, ca_bundle=ca_bundle.absolute() if ca_bundle else None),
     )
     create_agent(_home(home), settings, _read_root(root), SystemEntropy())
-    remarks.print(f"made {home}; now run: fleetward agent update {home}")
+    remarks.print(f"made {home}; now run: fleetward agent update {home}", soft_wrap=True)
+
+
+def _readable(bundle: Path) -> Path:
+    if not bundle.is_file():
+        raise ConfigurationError(f"there is no CA bundle {bundle}: give a PEM file")
+    return bundle.absolute()
 
 
 def _read_root(path: Path) -> bytes:

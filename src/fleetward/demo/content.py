@@ -83,7 +83,9 @@ def _is_archive(path: Path) -> bool:
 
 def _unpacked(archive: Path, work: Path) -> Path:
     stem = next(archive.name.removesuffix(s) for s in _ARCHIVES if archive.name.endswith(s))
-    target = work / "unpacked" / stem
+    unpacked = work / "unpacked"
+    unpacked.mkdir(exist_ok=True)
+    target = unpacked / str(len(list(unpacked.iterdir()))) / stem
     target.mkdir(parents=True)
     try:
         if archive.suffix == ".zip":
