@@ -2,6 +2,7 @@
 
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -78,7 +79,7 @@ def test_modules_of_ours_run_in_children() -> None:
     assert (done.exit_code, "try YARA rules" in done.output) == (0, True)
 
 
-def test_the_machines_own_clock_entropy_and_start(tmp_path: object) -> None:
+def test_the_machines_own_clock_entropy_and_start() -> None:
     clock, entropy = SystemClock(), SystemEntropy()
     before = clock.monotonic()
     clock.sleep(timedelta(seconds=-1))
@@ -87,6 +88,4 @@ def test_the_machines_own_clock_entropy_and_start(tmp_path: object) -> None:
     assert len(entropy.token(8)) == 8
     assert 0 <= entropy.share() < 1
     assert boot_id() == boot_id()
-    from pathlib import Path
-
     assert boot_id(Path("/no/such/file")) is None

@@ -7,9 +7,11 @@ import pytest
 
 from fleetward.adapters.processes import Finished
 from fleetward.agent.following import Outcome, ProductReport
+from fleetward.agent.home import Home
+from fleetward.agent.records import Records
+from fleetward.agent.slots import Slots
 from fleetward.agent.updating import load_last_check
 from fleetward.agent.verifying import verify_product
-from fleetward.agent.slots import Slots
 from fleetward.config.agent import EngineSettings
 from fleetward.core.documents import Floor, Policy, RampStep
 from fleetward.core.install import State
@@ -584,9 +586,6 @@ def test_a_record_that_contradicts_itself_says_what_to_do() -> None:
     world, disk = World(), fresh_disk()
     world.publish(V1)
     updated(world, disk)
-    from fleetward.agent.home import Home
-    from fleetward.agent.records import Records
-
     Records(Home(disk, HOME)).save(record_on(disk).having(state=State.ACTIVATING, current=None))
     report = updated(world, disk)
     assert "remove the record" in (report.reason or "")

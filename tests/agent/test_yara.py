@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from fleetward.agent import engines as engines_module
 from fleetward.agent.engines import Engines
 from fleetward.agent.yara_check import main
 from fleetward.config.agent import EngineSettings
@@ -39,7 +38,7 @@ def test_good_rules_pass(tree: Path) -> None:
 
 def test_a_syntax_error_is_named(tree: Path) -> None:
     (tree / "bad.YARA").write_text("rule broken { condition: }")
-    with pytest.raises(RejectedError, match="bad.YARA"):
+    with pytest.raises(RejectedError, match=r"bad\.YARA"):
         Engines().try_tree(tree, settings(tree))
 
 
@@ -48,7 +47,7 @@ def test_a_canary_that_is_missed_and_a_clean_file_that_is_found(
 ) -> None:
     with pytest.raises(RejectedError, match="is not detected"):
         Engines().try_tree(tree, settings(tree, canary="clean"))
-    with pytest.raises(RejectedError, match="detected by good.yar:finds"):
+    with pytest.raises(RejectedError, match=r"detected by good\.yar:finds"):
         Engines().try_tree(tree, settings(tree, clean="canary"))
     assert main([str(tree), f"--canary={tree.parent / 'clean'}"]) == 1
     assert main([str(tree), f"--clean={tree.parent / 'canary'}"]) == 1
@@ -70,7 +69,7 @@ def test_a_tree_without_rules_is_rejected(tmp_path: Path) -> None:
 def test_a_host_without_yara_x_says_what_to_install(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines_module.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ConfigurationError, match=r"pip install 'fleetward\[yara\]'"):
         Engines().try_tree(tree, settings(tree))
 

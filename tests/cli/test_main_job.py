@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from fleetward.adapters.disk import SystemDisk
+from fleetward.agent.home import Home
 from fleetward.cli import agentd
 from fleetward.cli.main import run
 from support.programs import fleetward, serving
@@ -50,16 +52,12 @@ class Site:
         tree.mkdir(exist_ok=True)
         for name, content in files.items():
             (tree / f"{name}.yar").write_text(content)
-        return run(
-            ["origin", "publish", self.repo, "rules", str(tree), "--keys", self.keys]
-            + ["--release", release]
-        )
+        where = ["--keys", self.keys, "--release", release]
+        return run(["origin", "publish", self.repo, "rules", str(tree), *where])
 
     def init_agent(self, *more: str) -> int:
-        return run(
-            ["agent", "init", self.home, "--root", self.root, "--source", self.relay, *more]
-            + ["--subscribe", f"rules={self.current.parent}"]
-        )
+        follows = ["--source", self.relay, "--subscribe", f"rules={self.current.parent}"]
+        return run(["agent", "init", self.home, "--root", self.root, *follows, *more])
 
 
 @pytest.fixture
@@ -222,9 +220,6 @@ def test_the_loops_parts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agentd, "run_loop", ends)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     assert agentd.main([site.home]) == 0
-    from fleetward.adapters.disk import SystemDisk
-    from fleetward.agent.home import Home
-
     report, poll = agentd.updates(Home(SystemDisk(), Path(site.home)))()
     assert report.exit_code == 0
     assert poll.total_seconds() == 600

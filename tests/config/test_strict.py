@@ -138,8 +138,7 @@ def test_what_an_agent_asks_of_its_settings() -> None:
         ("sources=['http://x']\n[[subscriptions]]\nproduct='A'\nfolder='/x'", "no product name"),
         ("sources=['http://x']\n[[subscriptions]]\nproduct='a'\nfolder='x'", "absolute"),
         (
-            "sources=['http://x']\n[[subscriptions]]\nproduct='a'\nfolder='/x'\n"
-            "[[subscriptions]]\nproduct='b'\nfolder='/x'",
+            "sources=['http://x']\nsubscriptions=[{product='a',folder='/x'},{product='b',folder='/x'}]",
             "one product or one folder",
         ),
     ],

@@ -62,7 +62,9 @@ def test_under_the_floor_is_an_alarm() -> None:
 
 def test_a_revoked_release_gives_way_to_the_previous_one_without_alarm() -> None:
     revoked = Revoked(release=NEW.release, tree=NEW.tree.sha256)
-    signed = Signed(BOTH, Floor(product=PRODUCT, seq=0, revoked=(revoked,)), Policy(product=PRODUCT))
+    signed = Signed(
+        BOTH, Floor(product=PRODUCT, seq=0, revoked=(revoked,)), Policy(product=PRODUCT)
+    )
     choice = decide(signed=signed, installed=NEW.tree.sha256)
     assert choice == Choice(OLD, ((NEW.release, Refusal.REVOKED),))
 

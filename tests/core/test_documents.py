@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ from support.samples import CHANNEL, DIGEST, MANIFEST
 
 @pytest.mark.parametrize("name", ["yara", "2026.11.24-1", "a_b", "0", "x" * 64])
 def test_names(name: str) -> None:
-    assert parse_product(name) == parse_release(name) == parse_channel(name) == name
+    assert [parse_product(name), parse_release(name), parse_channel(name)] == [name] * 3
 
 
 @pytest.mark.parametrize("name", ["", "-a", ".a", "A", "a/b", "a b", "é", "x" * 65, "a\n", "a\x00"])
@@ -53,24 +54,31 @@ def test_digests() -> None:
             parse_sha256(text)
 
 
-def test_a_manifest_of_bad_parts_does_not_exist() -> None:
-    for changes in (
-        {"seq": 0},
-        {"product": ProductName("UP")},
-        {"release": ReleaseName("floor")},
-        {"created": datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=1)))},
-    ):
-        with pytest.raises(DocumentError):
-            replace(MANIFEST, **changes)  # type: ignore[arg-type]
-    for part, changes in (
-        (MANIFEST.tree, {"length": -1}),
-        (MANIFEST.tree, {"sha256": "x"}),
-        (MANIFEST.pack, {"length": -1}),
-        (MANIFEST.deltas[0], {"base": "no/name"}),
-        (MANIFEST.deltas[0], {"memory": -1}),
-    ):
-        with pytest.raises(DocumentError):
-            replace(part, **changes)  # type: ignore[type-var, arg-type]
+BAD_MANIFESTS: list[dict[str, Any]] = [
+    {"seq": 0},
+    {"product": "UP"},
+    {"release": "floor"},
+    {"created": datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=1)))},
+]
+BAD_PARTS: list[tuple[Any, dict[str, Any]]] = [
+    (MANIFEST.tree, {"length": -1}),
+    (MANIFEST.tree, {"sha256": "x"}),
+    (MANIFEST.pack, {"length": -1}),
+    (MANIFEST.deltas[0], {"base": "no/name"}),
+    (MANIFEST.deltas[0], {"memory": -1}),
+]
+
+
+@pytest.mark.parametrize("changes", BAD_MANIFESTS)
+def test_a_manifest_of_bad_parts_does_not_exist(changes: dict[str, Any]) -> None:
+    with pytest.raises(DocumentError):
+        replace(MANIFEST, **changes)
+
+
+@pytest.mark.parametrize(("part", "changes"), BAD_PARTS)
+def test_a_part_that_is_bad_does_not_exist(part: Any, changes: dict[str, Any]) -> None:  # noqa: ANN401
+    with pytest.raises(DocumentError):
+        replace(part, **changes)
 
 
 def test_a_channel_of_bad_parts_does_not_exist() -> None:

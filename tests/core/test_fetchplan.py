@@ -12,7 +12,9 @@ ALL = Means(max_memory=10_000, codecs={"changed-set", "whole-tree"})
 R1 = digest_of("tree 1")
 
 
-def codecs(target: Manifest, have: Sha256 | None, known: tuple[Manifest, ...], means: Means) -> list[str]:
+def codecs(
+    target: Manifest, have: Sha256 | None, known: tuple[Manifest, ...], means: Means
+) -> list[str]:
     return [f"{s.delta.base}:{s.delta.codec}" for s in plan_fetch(target, have, known, means).steps]
 
 
@@ -69,9 +71,7 @@ def test_cycles_end() -> None:
 
 
 @given(
-    st.lists(
-        st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(0, 90_000)), max_size=20
-    ),
+    st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(0, 90_000)), max_size=20),
     st.integers(1, 6),
 )
 def test_a_plan_never_costs_more_than_the_pack_and_its_chain_holds(

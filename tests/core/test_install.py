@@ -30,14 +30,21 @@ def test_the_ordinary_way() -> None:
 
 
 def test_only_preflight_and_staging_and_rest_keep_current_where_it_was() -> None:
-    switching = {t.state for t in TABLE.values() if t.command in {Command.SWITCH}}
+    switching = {t.state for t in TABLE.values() if t.command is Command.SWITCH}
     assert switching == {State.ACTIVATING}
-    assert all(state is State.PREFLIGHT or event is Event.RESUME for (state, event), t in TABLE.items()
-               if t.command is Command.SWITCH)
+    assert all(
+        state is State.PREFLIGHT or event is Event.RESUME
+        for (state, event), t in TABLE.items()
+        if t.command is Command.SWITCH
+    )
 
 
 def test_nothing_is_confirmed_without_a_trial() -> None:
-    ways = [(s, e) for (s, e), t in TABLE.items() if t.state is State.CONFIRMED and s is not State.CONFIRMED]
+    ways = [
+        (s, e)
+        for (s, e), t in TABLE.items()
+        if t.state is State.CONFIRMED and s is not State.CONFIRMED
+    ]
     assert ways == [(State.TRIAL, Event.BAKED)]
 
 

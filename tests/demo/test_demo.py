@@ -101,7 +101,7 @@ class TestContent:
         content.mkdir()
         tree = self.folder(tmp_path / "t", "a.rules")
         for name in ("1.tar.gz", "2.tar.xz"):
-            with tarfile.open(content / name, f"w:{name[-2:]}") as tar:
+            with tarfile.open(content / name, "w:gz" if name.endswith("gz") else "w:xz") as tar:
                 tar.add(tree / "a.rules", "a.rules")
         with zipfile.ZipFile(content / "3.zip", "w") as zipped:
             zipped.write(tree / "a.rules", "a.rules")

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from fleetward.adapters.disk import Disk
 from fleetward.adapters.processes import Finished
@@ -190,7 +191,7 @@ class World:
                     **self._blob(made.content),
                 )
 
-    def _blob(self, content: bytes) -> dict[str, object]:  # the two fields that every blob has
+    def _blob(self, content: bytes) -> dict[str, Any]:
         digest = sha256_of(content)
         self.fetcher.blobs[blob_path(digest)] = content
         return {"sha256": digest, "length": len(content)}

@@ -18,7 +18,9 @@ def test_paths_are_those_of_the_design() -> None:
     assert layout.releases_role(P) == "releases-yara"
     manifest = layout.manifest_target(P, R)
     assert manifest == "releases/yara/2026.11.24-1.json"
-    assert layout.target_path(manifest, DIGEST) == f"targets/releases/yara/{DIGEST}.2026.11.24-1.json"
+    assert (
+        layout.target_path(manifest, DIGEST) == f"targets/releases/yara/{DIGEST}.2026.11.24-1.json"
+    )
     assert layout.floor_target(P) == "releases/yara/floor.json"
     assert layout.policy_target(P) == "releases/yara/policy.json"
     assert layout.channel_target(P, C) == "channels/yara/stable.json"

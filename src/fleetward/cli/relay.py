@@ -30,13 +30,15 @@ def run(
     cache: Annotated[Path, typer.Option("--cache", metavar="DIR", help="Where blobs are kept.")],
     listen: Annotated[
         str, typer.Option("--listen", metavar="HOST:PORT", help="HOST:0 takes a free port.")
-    ] = "0.0.0.0:2967",  # noqa: S104 (a relay serves its site)
+    ] = "0.0.0.0:2967",
     ca_bundle: Annotated[
         Path | None, typer.Option("--ca-bundle", help="Trust these authorities (PEM) upstream.")
     ] = None,
     proxy: Annotated[
         str | None,
-        typer.Option("--proxy", help="An HTTP proxy towards the upstreams; else the environment's."),
+        typer.Option(
+            "--proxy", help="An HTTP proxy towards the upstreams; else the environment's."
+        ),
     ] = None,
 ) -> None:
     """Serve a site's hosts; end it with SIGTERM.

@@ -204,7 +204,7 @@ class Play:
         )
 
     def _claim_steps(self, names: Sequence[str]) -> None:
-        first, *later = self.steps
+        later = self.steps[1:]
         self._judge(
             "one-delta-a-step",
             all(s.traffic.wan_blobs == s.blob_bytes and s.means != "pack" for s in later),
@@ -250,5 +250,3 @@ def _complaints(run: HostRun) -> list[str]:
 def _saw_replay(run: HostRun) -> bool:
     refused = any(isinstance(error, TrustError) for error in _errors(run))
     return refused or any("older" in remark for remark in run.report.check.remarks)
-
-

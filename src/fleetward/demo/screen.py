@@ -135,7 +135,16 @@ class Screen:
 
     def _step_table(self) -> Table:
         table = Table(title="releases", title_justify="left", expand=True)
-        for column in ("release", "hosts", "by", "pack", "WAN blobs", "of pack", "delivered", "last"):
+        for column in (
+            "release",
+            "hosts",
+            "by",
+            "pack",
+            "WAN blobs",
+            "of pack",
+            "delivered",
+            "last",
+        ):
             table.add_column(column, justify="left" if column in {"release", "by"} else "right")
         for step in self._steps[-12:]:
             table.add_row(
