@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,12 @@ def test_settings_that_cannot_be_meant(
     settings = replace(settings_for(tmp_path, *upstreams), proxy=proxy)
     with pytest.raises(ConfigurationError), RelayThread(settings):
         pass
+
+
+@pytest.mark.parametrize("name", ["timestamp_lifetime", "absent_lifetime"])
+def test_a_lifetime_that_would_hide_what_is_new_from_a_site(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="at most 30 s"):
+        settings_for(tmp_path, "http://origin", **{name: timedelta(seconds=31)})
 
 
 def test_the_cache_folder_or_the_address_is_not_to_be_had(tmp_path: Path) -> None:

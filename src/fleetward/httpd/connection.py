@@ -265,7 +265,7 @@ class Connection(asyncio.Protocol):
         self._since = self._loop.time()
 
     def _wait_for_more(self) -> None:
-        if self._is_half_closed:
+        if self._is_half_closed or self._host.is_stopping:
             self._end()
         else:
             self._resume_reading()

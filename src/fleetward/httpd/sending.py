@@ -10,6 +10,9 @@ import os
 import socket
 from typing import Final
 
+_MORE_FOLLOWS: Final[int] = getattr(socket, "MSG_MORE", 0)
+"""Keeps the head from leaving in a packet of its own; macOS has no such flag."""
+
 _TURN_BYTES: Final = 4 * 1024 * 1024
 """What one client gets before the others have their turn."""
 
@@ -66,7 +69,7 @@ class SocketSender:
         budget = _TURN_BYTES
         try:
             while self._head:
-                taken = self._socket.send(self._head, socket.MSG_MORE if self._left else 0)
+                taken = self._socket.send(self._head, _MORE_FOLLOWS if self._left else 0)
                 self._head = self._head[taken:]
                 self.sent += taken
             while self._left and budget > 0:

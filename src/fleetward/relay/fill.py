@@ -3,7 +3,8 @@
 The filler is a task of its own; waiters send from the file as far as `available`. Rules:
 
 1. No client gets the last `held_back_bytes` before the whole digest is verified, so a wrong blob
-   is never a complete answer.
+   is never a complete answer. (A Range that ends before that may be complete; who asks for parts
+   verifies the whole.)
 2. A break is resumed with Range at the same source, up to `resumes` times; then the next source
    sends the blob from its first byte, and what waiters have already read is compared with it.
    Where the two differ, the waiters are cut and the fill goes on for whoever comes next.

@@ -6,7 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from fleetward.core.limits import GIB, KIB, MIB
+from fleetward.errors import ConfigurationError
 from fleetward.httpd.limits import ClientLimits, ServerLimits
+
+MAX_LIFETIME = timedelta(seconds=30)
+"""The longest that a conditional poll or a 404 may be answered from memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,18 @@ class RelayLimits:
     failure_pause: timedelta = timedelta(seconds=1)
     max_failure_pause: timedelta = timedelta(seconds=30)
     disk_pause: timedelta = timedelta(seconds=30)
+
+    def __post_init__(self) -> None:
+        """Refuse lifetimes that would hide a new timestamp or root from a whole site.
+
+        Raises:
+            ConfigurationError: a lifetime over 30 s.
+        """
+        if max(self.timestamp_lifetime, self.absent_lifetime) > MAX_LIFETIME:
+            raise ConfigurationError(
+                "a relay may keep a timestamp or a 404 for at most "
+                f"{MAX_LIFETIME.total_seconds():g} s: lower the lifetime"
+            )
 
 
 @dataclass(frozen=True, slots=True)
