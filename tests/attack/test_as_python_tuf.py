@@ -24,7 +24,7 @@ from support.sourceserver import SourceServer, source_server
 from support.trusthost import real_time_clock
 from support.tufsim import SimRepository, new_signers
 
-SEEDS = range(12)
+SEEDS = [*range(6), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(6, 100))]
 STEPS = 25
 ONLINE = ("timestamp", "snapshot", "targets")
 
