@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test check slow bench venv lock clean format
+.PHONY: demo test check slow bench interop venv lock clean format
 
 # -- set-up ---------------------------------------------------------------------------------------
 
@@ -45,6 +45,12 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
+
+# An independent TUF client for tests/interop; needs node and npm.
+interop: tests/interop/node_modules/.made
+tests/interop/node_modules/.made: tests/interop/package.json
+	npm install --prefix tests/interop --no-package-lock --no-audit --no-fund --silent
+	touch $@
 
 slow: $(VENV)/.dev
 	FLEETWARD_HYPOTHESIS=slow $(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
