@@ -135,7 +135,7 @@ def test_a_snapshot_version_that_goes_back_is_seen_by_the_host_that_lost_its_tim
         client.refresh(source.url)
 
 
-def test_a_lagging_relay_is_no_attack(
+def test_a_relay_lags(
     origin: SimFleet, source: SourceServer, relay: SourceServer, client: Host
 ) -> None:
     # The relay is one timestamp behind what the host got from the origin a minute ago.
@@ -143,18 +143,22 @@ def test_a_lagging_relay_is_no_attack(
     origin.release(2)
     client.refresh(source.url)
 
-    # The host stays at its own view, and reports that the relay lags.
-    view = client.refresh(relay.url)
-    assert view.reports[0].outcome is Outcome.BEHIND
+    # The host takes nothing from it, reports that it is behind, and asks the next source.
+    view = client.refresh(relay.url, source.url)
+    assert [report.outcome for report in view.reports] == [Outcome.BEHIND, Outcome.FRESH]
     assert view.reports[0].timestamp_version == 3
     assert isinstance(view.reports[0].error, RollbackError)
     assert view.versions["timestamp"] == 4
-    assert not view.frozen
 
-    # Three intervals later it is a replay.
-    client.clock.advance(timedelta(minutes=31))
+    # Alone it looks like a replay, and is refused as one.
     with pytest.raises(RollbackError):
         client.refresh(relay.url)
+
+    # Three intervals later it is called one.
+    client.clock.advance(timedelta(minutes=31))
+    origin.publish("timestamp")
+    view = client.refresh(relay.url, source.url)
+    assert [report.outcome for report in view.reports] == [Outcome.REFUSED, Outcome.FRESH]
 
 
 def test_an_old_timestamp_without_an_age_is_a_replay(

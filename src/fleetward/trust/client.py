@@ -126,8 +126,8 @@ class FleetTrust:
 
         Raises:
             ClockError: the wall clock stands behind the last-known time.
-            TrustError: every source that answered was refused (the first one's error), or what
-                is known has expired.
+            TrustError: every source that answered was refused or is behind (the first one's
+                error), or what is known has expired.
             NetworkError: no source answered.
             DiskError: the disk fails.
             UsageError: no source was given.
@@ -250,7 +250,6 @@ class FleetTrust:
 
     def _conclude(self, sources: Sequence[Source], reports: list[SourceReport]) -> VerifiedView:
         usable = [r for r in reports if r.outcome in {Outcome.FRESH, Outcome.FROZEN}]
-        usable = usable or [r for r in reports if r.outcome is Outcome.BEHIND]
         parts = self._parts()
         if not usable or parts is None:
             raise _worst(reports)

@@ -54,7 +54,7 @@ class Outcome(Enum):
 
     FRESH and FROZEN serve the newest timestamp that this host knows, FROZEN one that is overdue by
     its own interval. BEHIND serves an authentic one that is older than what the host knows, yet not
-    overdue: a relay that lags. REFUSED served what was refused, UNREACHABLE nothing.
+    overdue: a relay that lags, or a replay; by itself it gives no view. REFUSED served what was refused, UNREACHABLE nothing.
     """
 
     FRESH = "fresh"
