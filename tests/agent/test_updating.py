@@ -1,5 +1,6 @@
 """One run of the agent, story by story: install, follow, refuse, go back."""
 
+import random
 from dataclasses import replace
 from datetime import timedelta
 
@@ -28,6 +29,7 @@ from fleetward.errors import (
     TrustError,
 )
 from fleetward.wire.layout import blob_path
+from support.samples import digest_of
 from support.simdisk import SimDisk
 from support.world import (
     FOLDER,
@@ -148,6 +150,49 @@ def test_a_delta_that_no_source_has_falls_back_to_the_pack_and_says_so() -> None
     assert (report.outcome, report.means) == (Outcome.INSTALLED, ("pack",))
     assert "the pack was fetched" in (report.reason or "")
     assert running(disk) == V2
+
+
+class TestAHostThatWasAway:
+    """The origin keeps deltas from the last two releases; the host has an older one."""
+
+    def away(self) -> tuple[World, SimDisk]:
+        world, disk = World(), fresh_disk()
+        chance = random.Random(5)
+        files = {f"{n}.yar": chance.randbytes(2000) for n in range(12)}
+        for number in range(4):
+            world.publish({**files, "version": b"%d" % number}, bases=2)
+            if number == 0:
+                updated(world, disk)
+        return world, disk
+
+    def test_comes_back_over_a_chain_of_deltas(self) -> None:
+        world, disk = self.away()
+        report = updated(world, disk)
+        assert (report.outcome, len(report.means)) == (Outcome.INSTALLED, 2)
+        assert "pack" not in report.means
+        assert report.blob_bytes < 3000
+        files = running(disk)
+        assert files
+        assert files["version"] == b"3"
+
+    def test_takes_the_pack_where_the_chain_cannot_be_looked_up(self) -> None:
+        world, disk = self.away()
+        world.documents.release_error = NetworkError("gone")
+        assert updated(world, disk).means == ("pack",)
+
+    def test_takes_the_pack_where_the_chain_makes_something_else(self) -> None:
+        world, disk = self.away()
+        wrong = digest_of("another tree")
+        manifests = world.documents.manifests
+        for key, manifest in list(manifests.items()):
+            deltas = tuple(replace(delta, base_tree=wrong) for delta in manifest.deltas)
+            if manifest.release == "r4":
+                manifests[key] = replace(manifest, deltas=deltas)
+            elif manifest.release in {"r2", "r3"}:
+                manifests[key] = replace(manifest, tree=replace(manifest.tree, sha256=wrong))
+        report = updated(world, disk)
+        assert report.means == ("pack",)
+        assert "did not make the signed tree" in (report.reason or "")
 
 
 def test_a_drifted_base_falls_back_to_the_pack() -> None:

@@ -113,6 +113,7 @@ class FakeDocuments:
     manifests: dict[Sha256, Manifest] = field(default_factory=dict)
     floors: Floor = field(default_factory=lambda: Floor(product=PRODUCT, seq=0))
     policies: Policy = field(default_factory=lambda: Policy(product=PRODUCT))
+    release_error: FleetwardError | None = None
 
     def channel(self, product: ProductName, channel: ChannelName) -> Channel:
         if channel not in self.channels:
@@ -124,6 +125,12 @@ class FakeDocuments:
 
     def policy(self, product: ProductName) -> Policy:
         return self.policies
+
+    def release(self, product: ProductName, release: ReleaseName) -> Manifest | None:
+        if self.release_error:
+            raise self.release_error
+        found = [m for m in self.manifests.values() if m.release == release]
+        return found[0] if found else None
 
     def manifest(self, product: ProductName, ref: ReleaseRef) -> Manifest | None:
         return self.manifests.get(ref.manifest)
@@ -161,6 +168,7 @@ class World:
         *,
         created: datetime | None = None,
         deltas: bool = True,
+        bases: int = 32,
     ) -> Manifest:
         tree = MemoryTree(files)
         tar = tar_bytes(tree)
@@ -173,14 +181,14 @@ class World:
             engine=Engine(name=engine),
             tree=TreeIdentity(sha256=sha256_of(tar), length=len(tar), files=len(files)),
             pack=Pack(codec="zstd", **self._blob(encode_pack(tar, len(tar)))),
-            deltas=tuple(self._deltas(tree)) if deltas else (),
+            deltas=tuple(self._deltas(tree, bases)) if deltas else (),
         )
         self._trees.append((manifest.release, tree, manifest.tree.sha256))
         self.point(manifest)
         return manifest
 
-    def _deltas(self, tree: MemoryTree) -> Iterator[Delta]:
-        for release, base, digest in self._trees:
+    def _deltas(self, tree: MemoryTree, bases: int) -> Iterator[Delta]:
+        for release, base, digest in self._trees[-bases:]:
             for made in encode_deltas(base, tree):
                 yield Delta(
                     base=release,

@@ -15,10 +15,11 @@ from fleetward.core.admission import Choice, Refusal, Signed, choose
 from fleetward.core.digest import Sha256
 from fleetward.core.documents import Channel, Floor, Manifest, Policy, ReleaseRef
 from fleetward.core.install import State
-from fleetward.core.names import ChannelName, ProductName
+from fleetward.core.names import ChannelName, ProductName, ReleaseName
 from fleetward.core.rollout import HostPlace
 from fleetward.errors import (
     FleetwardError,
+    NetworkError,
     RejectedError,
     RollbackError,
     RolledBackError,
@@ -47,6 +48,10 @@ class SignedView(Protocol):
 
     def manifest(self, product: ProductName, ref: ReleaseRef) -> Manifest | None:
         """Return a manifest, or None where the releases role does not name its digest."""
+        ...
+
+    def release(self, product: ProductName, release: ReleaseName) -> Manifest | None:
+        """Return the manifest of a release by name, or None where there is none."""
         ...
 
 
@@ -190,7 +195,8 @@ class Follower:
         if choice.manifest is None:
             self._wait_or_leave(record, floor, choice)
         elif self._wants(record, choice.manifest):
-            self.installer.install(record, choice.manifest, (), self.obtainer)
+            known = self._between(record, choice.manifest, view)
+            self.installer.install(record, choice.manifest, known, self.obtainer)
         if choice.refused and choice.manifest is not None:
             self._waits = _sentence(choice)
 
@@ -227,6 +233,22 @@ class Follower:
                 manifests[ref.manifest] = manifest
             choice = choose(channel, signed, host, now, ran)
         return choice
+
+    def _between(self, record: Record, target: Manifest, view: SignedView) -> tuple[Manifest, ...]:
+        """Return releases over which a chain of deltas may lead, where no delta leads directly.
+
+        A host that was away for longer than the origin keeps bases is reached by the oldest of
+        them, whose own deltas reach further back.
+        """
+        current = record.current
+        if current is None or any(d.base_tree == current.tree for d in target.deltas):
+            return ()
+        bases = list(dict.fromkeys(delta.base for delta in target.deltas))
+        try:
+            found = [view.release(self.product, base) for base in {*bases[:1], *bases[-1:]}]
+        except NetworkError:
+            return ()  # the pack does without
+        return tuple(manifest for manifest in found if manifest)
 
     def _wants(self, record: Record, target: Manifest) -> bool:
         tree = target.tree.sha256

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from fleetward.core.digest import Sha256
 from fleetward.core.documents import Channel, Floor, Manifest, Policy, ReleaseRef
-from fleetward.core.names import ChannelName, ProductName
+from fleetward.core.names import ChannelName, ProductName, ReleaseName
 from fleetward.errors import ConfigurationError, FleetwardError, MetadataError
 from fleetward.trust.metadata import RootFacts, SnapshotFacts, TargetsFacts, TimestampFacts
 from fleetward.trust.rules import role_of
@@ -262,6 +262,18 @@ class VerifiedView:
         if target is None or target.sha256 != ref.manifest:
             return None
         return documents.decode(Manifest, self.fetch(target))
+
+    def release(self, product: ProductName, release: ReleaseName) -> Manifest | None:
+        """Return the manifest of a release by name, or None where the role does not name it.
+
+        Who asks by name alone learns what the release keys vouch for, not what a channel points
+        at: enough for a step of a chain of deltas, whose end is verified anyway.
+
+        Raises:
+            DocumentError: it has not the form of a manifest.
+            As `find` and `fetch`.
+        """
+        return self._document(Manifest, layout.manifest_target(product, release))
 
     def _document(self, kind: type[_Document], name: str) -> _Document | None:
         target = self.find(name)
