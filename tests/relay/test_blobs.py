@@ -79,6 +79,7 @@ def test_a_herd_costs_one_upstream_request_and_all_are_served_while_it_fills(
         assert get(relay.url, URL, f'If-None-Match: "{DIGEST[:16]}"').status == 304
         assert get(relay.url, URL, f"Range: bytes={len(LARGE)}-").status == 416
         late = Herd(5, fetch(relay, f"Range: bytes={HALF + 1000}-"))
+        wait_until(lambda: relay.relay.counters.coalesced == 38)
         upstream.go("herd")
         for number, client in enumerate(early):
             while not got[number].endswith(LARGE[-100:]):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetward.errors import ConfigurationError, DiskError
+from fleetward.errors import BusyError, ConfigurationError, DiskError
 from fleetward.httpd.background import LoopThread, Ready, ServerThread
 from fleetward.httpd.files import RepositoryHandler
 from fleetward.relay.server import Relay, RelayThread
@@ -104,6 +104,17 @@ def test_the_cache_folder_or_the_address_is_not_to_be_had(tmp_path: Path) -> Non
         taken = replace(settings_for(tmp_path / "two", "http://127.0.0.1:9"), port=port)
         with pytest.raises(ConfigurationError), RelayThread(taken):
             pass
+
+
+def test_two_relays_do_not_share_a_cache_folder(tmp_path: Path) -> None:
+    with (
+        start(tmp_path, "http://127.0.0.1:9"),
+        pytest.raises(BusyError),
+        start(tmp_path, "http://127.0.0.1:9"),
+    ):
+        pass
+    with start(tmp_path, "http://127.0.0.1:9"):
+        pass
 
 
 def test_a_thread_tells_of_a_failure_after_it_has_begun() -> None:

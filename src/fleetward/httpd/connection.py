@@ -225,33 +225,10 @@ class Connection(asyncio.Protocol):
         out: list[bytes] = []
         size = 0
         for _ in range(self._limits.requests_per_turn):
-            try:
-                request = self._next_request(out)
-            except RefusedRequestError as error:
-                self._outlet.write(out)
-                self._refuse(error.status)
+            added = self._answer_next(out)
+            if added is None:
                 return
-            if request is None:
-                self._outlet.write(out)
-                self._wait_for_more()
-                return
-            answer = self._ask(request)
-            if not isinstance(answer, Response) or not isinstance(answer.body, bytes):
-                self._outlet.write(out)
-                self._begin(request, answer)
-                return
-            size += self._append(out, request, answer, answer.body)
-            if self._is_last:
-                self._outlet.write(out)
-                self._end()
-                return
-            self._rest()
-            if self._at == len(self._buffer):
-                self._buffer = b""
-                self._at = 0
-                self._outlet.write(out)
-                self._wait_for_more()
-                return
+            size += added
             if size > _FLUSH_BYTES:
                 self._outlet.write(out)
                 size = 0
@@ -260,15 +237,49 @@ class Connection(asyncio.Protocol):
         self._outlet.write(out)
         self._plan_turn()
 
-    def _rest(self) -> None:
-        self._phase = Phase.IDLE
-        self._since = self._loop.time()
+    def _answer_next(self, out: list[bytes]) -> int | None:
+        """Answer one request into `out`, and return how many bytes that added.
 
-    def _wait_for_more(self) -> None:
+        None says that the turn is over and `out` written: nothing whole is left, the connection
+        ends, or a task sends the answer.
+        """
+        try:
+            request = self._next_request(out)
+        except RefusedRequestError as error:
+            self._outlet.write(out)
+            self._refuse(error.status)
+            return None
+        if request is None:
+            self._finish_turn(out)
+            return None
+        answer = self._ask(request)
+        if not isinstance(answer, Response) or not isinstance(answer.body, bytes):
+            self._outlet.write(out)
+            self._begin(request, answer)
+            return None
+        added = self._append(out, request, answer, answer.body)
+        if self._is_last:
+            self._outlet.write(out)
+            self._end()
+            return None
+        self._rest()
+        if self._at < len(self._buffer):
+            return added
+        self._buffer = b""
+        self._at = 0
+        self._finish_turn(out)
+        return None
+
+    def _finish_turn(self, out: list[bytes]) -> None:
+        self._outlet.write(out)
         if self._is_half_closed or self._host.is_stopping:
             self._end()
         else:
             self._resume_reading()
+
+    def _rest(self) -> None:
+        self._phase = Phase.IDLE
+        self._since = self._loop.time()
 
     def _next_request(self, out: list[bytes]) -> Request | None:
         head = self._head or self._take_head(out)

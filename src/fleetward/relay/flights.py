@@ -24,7 +24,8 @@ class Flights(Generic[Key, Result]):
 
     def __contains__(self, key: Key) -> bool:
         """Return whether `key` is under way."""
-        return key in self._tasks
+        task = self._tasks.get(key)
+        return task is not None and not task.done()
 
     def join(
         self, key: Key, start: Callable[[], Coroutine[Any, Any, Result]]
@@ -34,14 +35,15 @@ class Flights(Generic[Key, Result]):
         Wait for it with `asyncio.shield` or `asyncio.wait`: a client that leaves must not end it.
         """
         task = self._tasks.get(key)
-        if task is None:
+        if task is None or task.done():
             task = asyncio.get_running_loop().create_task(start())
             self._tasks[key] = task
             task.add_done_callback(lambda done: self._landed(key, done))
         return task
 
     def _landed(self, key: Key, task: "asyncio.Task[Result]") -> None:
-        del self._tasks[key]
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
         if not task.cancelled():
             task.exception()
 

@@ -64,7 +64,8 @@ class Relay:
         self.sources = Sources(_sources(settings), limits, self.counters)
         store = store or FolderStore(settings.cache)
         files = RepositoryFiles(settings.cache)
-        shelf = DocumentShelf(disk or SystemDisk(), settings.cache, limits.max_documents_bytes)
+        self._disk = disk or SystemDisk()
+        shelf = DocumentShelf(self._disk, settings.cache, limits.max_documents_bytes)
         self._timestamp = TimestampCache(shelf, self.sources)
         documents = DocumentCache(shelf, files, self.sources)
         blobs = BlobCache(store, files, self.sources)
@@ -87,15 +88,17 @@ class Relay:
 
         Raises:
             ConfigurationError: the address cannot be listened on.
+            BusyError: another relay uses the cache folder.
         """
-        self._restore_timestamp()
-        try:
-            await serve(
-                self.server, self._settings.host, self._settings.port, ready=ready, stop=stop
-            )
-        finally:
-            await self.handler.stop()
-            await self.sources.close()
+        with self._disk.lock(self._settings.cache / ".lock"):
+            self._restore_timestamp()
+            try:
+                await serve(
+                    self.server, self._settings.host, self._settings.port, ready=ready, stop=stop
+                )
+            finally:
+                await self.handler.stop()
+                await self.sources.close()
 
     def _restore_timestamp(self) -> None:
         file = self._settings.cache / TIMESTAMP_PATH
@@ -133,6 +136,7 @@ async def run_relay(
 
     Raises:
         ConfigurationError: a URL is none, there is no upstream, or the address is taken.
+        BusyError: another relay uses the cache folder.
         DiskError: the cache folder cannot be made.
     """
     await Relay(settings, clock=clock).run(ready=ready, stop=stop)
