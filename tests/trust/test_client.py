@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleetward.core.documents import Floor, Policy, RampStep
-from fleetward.core.names import ChannelName, ProductName
+from fleetward.core.names import ChannelName, ProductName, ReleaseName
 from fleetward.errors import (
     ConfigurationError,
     DiskError,
@@ -67,6 +67,8 @@ class TestView:
         view = client.refresh(source.url)
         assert view.channel(YARA, STABLE).release == ref
         manifest = view.manifest(YARA, ref)
+        assert view.release(YARA, ref.release) == manifest
+        assert view.release(YARA, ReleaseName("never")) is None
         assert manifest is not None
         assert manifest.seq == 2
         assert view.floor(YARA) == Floor(product=YARA, seq=1)
