@@ -1,5 +1,6 @@
 """The commands, as people and scripts run them, with python-tuf's own client at the other end."""
 
+import asyncio
 import json
 import os
 import signal
@@ -29,6 +30,7 @@ from fleetward.errors import (
 )
 from fleetward.httpd.background import ServerThread
 from fleetward.httpd.files import RepositoryHandler
+from fleetward.origin.serving import serve_repository
 from fleetward.trust.keys import KeyCost
 from fleetward.wire.documents import decode
 
@@ -310,6 +312,21 @@ def test_serve_says_where_first_and_ends_on_sigterm(site: Site) -> None:
         fetch(client(site, line.split()[-1]), "channels/yara/stable.json")
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
+
+
+def test_serving_ends_in_this_process_too(site: Site) -> None:
+    heard: list[str] = []
+
+    def ready(url: str) -> None:
+        heard.append(url)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    asyncio.run(serve_repository(SystemDisk(), site.repo, ("127.0.0.1", 0), ready))
+    assert heard[0].startswith("http://127.0.0.1:")
+    assert signal.getsignal(signal.SIGTERM) == before
+    with pytest.raises(ConfigurationError, match="no repository"):
+        asyncio.run(serve_repository(SystemDisk(), site.folder, ("127.0.0.1", 0), ready))
 
 
 def test_the_steward_ends_cleanly_on_sigterm(site: Site) -> None:

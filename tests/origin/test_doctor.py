@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleetward.adapters.disk import Disk, Kind
+from fleetward.core.digest import sha256_of
 from fleetward.core.names import ChannelName
 from fleetward.errors import (
     ConfigurationError,
@@ -24,6 +25,7 @@ from fleetward.origin.staging import Staging
 from fleetward.origin.workshop import Silence, Workshop
 from fleetward.trust.keys import KeyCost, Passphrase, Sealer
 from fleetward.trust.signing import SignedRole, snapshot_of, timestamp_of
+from fleetward.wire.documents import encode
 from fleetward.wire.layout import blob_path
 from origin.rigging import (
     KEYS,
@@ -224,6 +226,20 @@ def test_a_snapshot_that_lists_another_version_or_no_targets_is_found() -> None:
 def test_a_channel_that_points_at_what_hosts_refuse_is_found() -> None:
     shop = healthy()
     revoke(shop, YARA, publish_files(shop, rules(1)).manifest.release, "hangs")
+    assert set(findings(shop)) == {"refused:yara/stable"}
+
+
+def test_a_channel_that_points_at_what_nobody_signed_is_found() -> None:
+    shop = healthy()
+    closure = require_whole(shop.disk)
+    name = next(iter(closure.roles["channels"].targets))
+    live = Staging(shop).live_channel(YARA, ChannelName("stable"))
+    assert live is not None
+    forged = replace(live, release=replace(live.release, manifest=sha256_of(b"forged")))
+    ref = shop.repository.add_target(name, encode(forged))
+    staging = Staging(shop)
+    staging.stage(closure.roles["channels"].with_targets({name: ref}))
+    finish(staging)
     assert set(findings(shop)) == {"refused:yara/stable"}
 
 

@@ -16,6 +16,7 @@ from fleetward.errors import (
 )
 from fleetward.origin.finish import finish
 from fleetward.origin.holders import renew, rotate, sign_pending
+from fleetward.origin.keyring import PlainKeys, write_key
 from fleetward.origin.products import (
     add_product,
     floor_at,
@@ -30,7 +31,10 @@ from fleetward.origin.roles import Quorum
 from fleetward.origin.staging import Staging
 from fleetward.origin.steward import steward_once
 from fleetward.origin.workshop import Workshop
+from fleetward.trust.keys import SigningKey
+from fleetward.trust.signing import RoleKeys
 from origin.rigging import KEYS, REPO, YARA, made, publish_files, require_whole, rules, workshop
+from support.fakes import SeededEntropy
 
 QA, SAFE, ONLINE = Path("/srv/qa"), Path("/srv/safe"), Path("/srv/online")
 STABLE = ChannelName("stable")
@@ -313,3 +317,68 @@ def test_pending_metadata_that_is_none_is_refused() -> None:
     with pytest.raises(MetadataError, match="malformed"):
         Staging(shop)
     assert shop.disk.kind(REPO / "pending/fleet.json") is Kind.FILE
+
+
+# -- what must wait so that all fits together ----------------------------------------------------
+
+
+def test_a_root_with_new_keys_for_targets_waits_until_they_have_signed_targets() -> None:
+    shop = made()
+    rotate(shop, "fleet", 3)
+    move_key(shop, "online", ONLINE)
+    rotate(at(shop, KEYS), "targets", 3)
+    pending = REPO / "pending/targets.json"
+    kept = shop.disk.read(pending)
+    shop.disk.remove(pending)
+    waiting = steward_once(at(shop, ONLINE)).outcome.waiting
+    assert [(w.what, w.reason) for w in waiting] == [
+        ("root", "targets metadata that the new keys have signed")
+    ]
+    with shop.disk.create(pending) as file:
+        file.write(kept)
+    assert not steward_once(at(shop, ONLINE)).outcome.waiting
+    assert require_whole(shop.disk).root.version == 2
+
+
+def test_targets_with_new_keys_for_a_role_wait_until_they_have_signed_it() -> None:
+    shop = made()
+    publish_files(shop, rules(1))
+    move_key(shop, "online", ONLINE)
+    rotate(at(shop, KEYS), "releases-yara", 1)
+    shop.disk.remove(REPO / "pending/releases-yara.json")
+    waiting = steward_once(at(shop, ONLINE)).outcome.waiting
+    assert [(w.what, w.reason) for w in waiting] == [
+        ("targets", "metadata of releases-yara that its new keys have signed")
+    ]
+    require_whole(shop.disk)
+    sign_pending(at(shop, KEYS))
+    renew(at(shop, KEYS), ["releases-yara"])
+    assert not steward_once(at(shop, ONLINE)).outcome.waiting
+    require_whole(shop.disk)
+
+
+def test_a_timestamp_that_does_not_fit_a_datagram_is_not_published() -> None:
+    shop = made()
+    root = require_whole(shop.disk).root
+    keys = [SigningKey.generate(SeededEntropy(n)) for n in range(20, 26)]
+    shop.disk.make_folder(KEYS / "online")
+    for number, key in enumerate(keys):
+        write_key(shop.disk, KEYS / f"online/t{number}", key, PlainKeys())
+    named = RoleKeys(tuple(key.public for key in keys), 6)
+    shop.keyring.look_again()
+    staging = Staging(shop)
+    staging.stage(root.with_role_keys("timestamp", named))
+    with pytest.raises(ConfigurationError, match=r"must fit a datagram of 1200: .* fewer keys"):
+        finish(staging)
+    assert require_whole(shop.disk).timestamp.version == 1
+
+
+def test_a_wish_that_came_true_is_dropped() -> None:
+    """The commit was made, and the machine stopped before pending was emptied."""
+    shop = made()
+    publish_files(shop, rules(1))
+    live = Staging(shop).live_channel(YARA, STABLE)
+    assert live is not None
+    Staging(shop).wish(live)
+    assert Staging(shop).wishes == {}
+    assert shop.disk.listing(REPO / "pending/channels/yara") == []

@@ -1,5 +1,6 @@
 """`origin publish`: releases, names, deltas, retention, and what it refuses."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from fleetward.deltas import apply_delta
 from fleetward.errors import (
     ClockError,
     ConfigurationError,
+    DigestError,
     DiskError,
     MetadataError,
     UnsafeTreeError,
@@ -23,6 +25,7 @@ from fleetward.origin.finish import finish
 from fleetward.origin.packing import EmptyTree, open_pack, with_deltas
 from fleetward.origin.products import add_product, revoke
 from fleetward.origin.releases import archived, read_releases
+from fleetward.origin.repository import Repository, intact
 from fleetward.origin.staging import Staging
 from fleetward.trust.keys import Passphrase
 from fleetward.trust.signing import SignedRole
@@ -246,6 +249,31 @@ def test_a_base_whose_pack_is_damaged_is_skipped_and_named() -> None:
     second = publish_files(shop, rules(2))
     assert second.manifest.deltas == ()
     assert "missing or damaged" in second.skipped[0]
+
+
+def test_a_base_whose_pack_holds_another_tree_is_skipped() -> None:
+    shop = made()
+    first = publish_files(shop, rules(1)).manifest
+    lying = replace(first, tree=replace(first.tree, files=2))
+    with pytest.raises(DigestError, match="another tree than was signed"):
+        open_pack(shop.repository, lying)
+
+
+def test_a_blob_that_cannot_be_read_is_not_intact() -> None:
+    class Broken(SimDisk):
+        def pieces(self, path: Path) -> Iterator[bytes]:
+            raise DiskError("input/output error")
+
+    disk = Broken()
+    disk.make_folder(Path("/srv"))
+    pack = publish_files(made(disk), rules(1)).manifest.pack
+    assert not intact(Repository(disk, REPO), pack.sha256, pack.length)
+
+
+def test_a_manifest_that_is_too_long_is_not_published() -> None:
+    shop = made()
+    with pytest.raises(ConfigurationError, match="the manifest has"):
+        publish_files(shop, rules(1), engine="e" * MANIFEST_BYTES)
 
 
 def test_a_revoked_tree_is_not_published_again() -> None:
