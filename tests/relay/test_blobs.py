@@ -1,6 +1,7 @@
 """Blobs through a relay: once over the WAN, verified, resumed, and never wrong at a client."""
 
 import contextlib
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -462,6 +463,42 @@ def test_the_filler_dies_and_the_next_request_begins_anew(tmp_path: Path) -> Non
     ):
         assert get(relay.url, URL).status == 503
         assert fetch(relay)() == LARGE
+
+
+class SlowStore(MemoryStore):
+    """Its disk takes until the test says so to keep a blob."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_keeping = threading.Event()
+        self.may_keep = threading.Event()
+
+    def writer(self, digest: Sha256, source: str) -> BlobWriter:
+        writer = super().writer(digest, source)
+        keep = writer.commit
+
+        def commit() -> None:
+            self.is_keeping.set()
+            assert self.may_keep.wait(DEADLINE)
+            keep()
+
+        writer.commit = commit  # type: ignore[method-assign]
+        return writer
+
+
+def test_a_relay_that_stops_lets_the_disk_finish(tmp_path: Path) -> None:
+    store = SlowStore()
+    with Upstream(sender(LARGE)) as upstream:
+        relay = TestRelay(settings_for(tmp_path, upstream.url), store).__enter__()
+        assert fetch(relay)() == LARGE
+        assert store.is_keeping.wait(DEADLINE)
+        stopper = threading.Thread(target=relay.stop)
+        stopper.start()
+        stopper.join(0.05)
+        assert stopper.is_alive()
+        store.may_keep.set()
+        stopper.join()
+        assert store.kept == {DIGEST: LARGE}
 
 
 def test_fills_at_once_are_bounded(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ The filler is a task of its own; waiters send from the file as far as `available
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Final
 
 from fleetward.blobs.store import BlobWriter, WriteStore
@@ -134,11 +135,7 @@ class Fill:
         raise problem
 
     async def _from_source(self, source: Source) -> None:
-        if self._writer is None:
-            self._writer = await asyncio.to_thread(self._store.writer, self.digest, source.name)
-        else:
-            self._writer.restart(source.name)
-        writer = self._writer
+        writer = await self._writer_for(source)
         for attempts_left in range(self._limits.resumes, -1, -1):
             began = writer.offset
             try:
@@ -151,6 +148,18 @@ class Fill:
                     raise
                 self._counters.upstream_failures += 1
         await self._keep(source, writer)
+
+    async def _writer_for(self, source: Source) -> BlobWriter:
+        if self._writer is None:
+
+            def begin() -> None:
+                self._writer = self._store.writer(self.digest, source.name)
+
+            await _in_thread(begin)
+        else:
+            self._writer.restart(source.name)
+        assert self._writer is not None  # noqa: S101 (for the type checker)
+        return self._writer
 
     async def _transfer(self, source: Source, writer: BlobWriter) -> None:
         start = writer.offset
@@ -223,7 +232,7 @@ class Fill:
         self.length = writer.offset
         self._is_verified = True
         self._wake()
-        await asyncio.to_thread(writer.commit)
+        await _in_thread(writer.commit)
         self._counters.filled += 1
 
     # -- waking --------------------------------------------------------------------------------
@@ -246,6 +255,19 @@ class Fill:
         self._last_wake = asyncio.get_running_loop().time()
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+async def _in_thread(blocking: Callable[[], None]) -> None:
+    """Run `blocking` in a thread; also a cancel takes effect only once it has ended.
+
+    Otherwise the descriptor would be closed, and its number used again, under the thread's hands.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(blocking))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 class FillReader:
