@@ -1,18 +1,15 @@
 """Who holds which key: two signers of a product, offline keys in a safe, a steward apart."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from fleetward.adapters.disk import Kind
 from fleetward.core.documents import Policy
 from fleetward.core.names import ChannelName
 from fleetward.errors import (
     ConfigurationError,
     DocumentError,
     KeyUnavailableError,
-    MetadataError,
 )
 from fleetward.origin.finish import finish
 from fleetward.origin.holders import renew, rotate, sign_pending
@@ -307,16 +304,6 @@ def test_quorums() -> None:
     assert Quorum(2, 2).threshold == 2
     with pytest.raises(ConfigurationError, match="end the repository"):
         Quorum(2, 2).for_offline_role("root")
-
-
-def test_pending_metadata_that_is_none_is_refused() -> None:
-    shop = made()
-    shop.disk.make_folder(REPO / "pending")
-    with shop.disk.create(REPO / "pending/fleet.json") as file:
-        file.write(json.dumps({}).encode())
-    with pytest.raises(MetadataError, match="malformed"):
-        Staging(shop)
-    assert shop.disk.kind(REPO / "pending/fleet.json") is Kind.FILE
 
 
 # -- what must wait so that all fits together ----------------------------------------------------

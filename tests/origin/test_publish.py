@@ -410,16 +410,10 @@ def test_a_wish_for_a_release_that_is_not_signed_is_held_back() -> None:
     assert channel_of(shop.disk) == live
 
 
-def test_pending_files_of_another_state_are_named() -> None:
+def test_pending_files_that_cannot_be_used_are_named_and_stop_nobody() -> None:
     shop = made()
     publish_files(shop, rules(1))
     old = SignedRole.parse("fleet", shop.disk.read(REPO / "metadata/1.fleet.json"))
-    path = REPO / "pending/fleet.json"
-    with shop.disk.create(path) as file:
-        file.write(old.revised(1, START).content)
-    with pytest.raises(ConfigurationError, match=r"fleet\.json was made on top of an older state"):
-        publish_files(another_run(shop), rules(2))
-    shop.disk.remove(path)
     staging = Staging(another_run(shop))
     live = staging.live_channel(YARA, STABLE)
     assert live is not None
@@ -427,8 +421,24 @@ def test_pending_files_of_another_state_are_named() -> None:
     shop.disk.replace(
         REPO / "pending/channels/yara/stable.json", REPO / "pending/channels/yara/other.json"
     )
-    with pytest.raises(ConfigurationError, match="about another channel"):
-        Staging(another_run(shop))
+    for name, content in (
+        ("fleet.json", old.revised(1, START).content),
+        ("targets.json", b"{}"),
+        ("channels/yara/x.json", b"{}"),
+    ):
+        with shop.disk.create(REPO / "pending" / name) as file:
+            file.write(content)
+    published = publish_files(another_run(shop), rules(2))
+    assert published.state == "published"
+    reasons = {waiting.what: waiting.reason for waiting in published.waiting}
+    assert set(reasons) == {
+        "pending/fleet.json",
+        "pending/targets.json",
+        "pending/channels/yara/other.json",
+        "pending/channels/yara/x.json",
+    }
+    assert "older state" in reasons["pending/fleet.json"]
+    assert all("remove it" in reason for reason in reasons.values())
 
 
 def test_only_the_named_keys_are_needed() -> None:

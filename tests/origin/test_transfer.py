@@ -1,6 +1,7 @@
 """`origin export` and `import`: releases by stick, and nothing that the root does not vouch for."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,18 @@ from fleetward.adapters.disk import Disk, Kind
 from fleetward.errors import (
     ConfigurationError,
     DigestError,
+    MetadataError,
     RollbackError,
 )
 from fleetward.origin.create import create
+from fleetward.origin.finish import finish
 from fleetward.origin.keyring import PlainKeys
 from fleetward.origin.repository import Repository
+from fleetward.origin.staging import Staging
 from fleetward.origin.transfer import export_closure, import_closure
 from fleetward.origin.workshop import Silence, Workshop
-from fleetward.wire.layout import blob_path
+from fleetward.trust.signing import TargetRef
+from fleetward.wire.layout import blob_path, target_path
 from origin.rigging import (
     REPO,
     made,
@@ -105,3 +110,23 @@ def test_an_older_stick_is_refused() -> None:
     export_closure(shop.repository, site, Silence())
     with pytest.raises(RollbackError, match="bring a newer one"):
         import_closure(stick, site, root, Silence())
+
+
+@pytest.mark.parametrize("name", ["../../evil.json", "channels/../x/y.json", "channels/P/c.json"])
+def test_a_stolen_online_key_writes_nowhere_else(name: str) -> None:
+    """The attacker signs a channel whose name leads out of the folder; the site refuses it."""
+    shop = made()
+    publish_files(shop, rules(1))
+    site, stick, root = carried(shop)
+    theirs = replace(shop, repository=stick)
+    closure = stick.closure()
+    ref = TargetRef.of(b"evil")
+    shop.disk.make_folder((STICK / target_path(name, ref.sha256)).parent)
+    with shop.disk.create(STICK / target_path(name, ref.sha256)) as file:
+        file.write(b"evil")
+    staging = Staging(theirs)
+    staging.stage(closure.roles["channels"].with_targets({name: ref}))
+    finish(staging)
+    with pytest.raises(MetadataError, match="which no repository has"):
+        import_closure(stick, site, root, Silence())
+    assert shop.disk.kind(SITE) is Kind.ABSENT

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fleetward.core.digest import Sha256
 from fleetward.core.documents import Manifest
 from fleetward.errors import DocumentError
-from fleetward.origin.repository import Closure, Repository
+from fleetward.origin.repository import Closure, Repository, require_layout
 from fleetward.trust.signing import SignedRole, TargetRef
 from fleetward.wire.documents import decode
 from fleetward.wire.layout import TIMESTAMP_PATH, blob_path, metadata_path, target_path
@@ -38,9 +38,15 @@ def metadata_files(closure: Closure) -> list[str]:
 
 
 def target_files(roles: Iterable[SignedRole]) -> list[NamedFile]:
-    """Return the target files that `roles` name."""
+    """Return the target files that `roles` name.
+
+    Raises:
+        MetadataError: one of them has a name that could lead out of the repository.
+    """
     return [
-        NamedFile(target_path(name, ref.sha256), ref, f"{role.version}.{role.role}.json")
+        NamedFile(
+            require_layout(target_path(name, ref.sha256)), ref, f"{role.version}.{role.role}.json"
+        )
         for role in roles
         for name, ref in role.targets.items()
     ]

@@ -290,7 +290,11 @@ class _Commit:
             )
             for wish in self._staging.wishes.values()
         ]
-        return (*roles, *moves)
+        unusable = [
+            Waiting(path, 0, (), f"an operator: {reason}")
+            for path, reason in self._staging.unusable.items()
+        ]
+        return (*roles, *moves, *unusable)
 
     def _waiting_role(self, role: SignedRole) -> Waiting:
         judge = self._live.root if role.role == "root" else self._staging.delegator(role.role)

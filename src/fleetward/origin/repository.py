@@ -28,7 +28,13 @@ from fleetward.errors import (
 )
 from fleetward.trust.signing import TOP_LEVEL, Listed, SignedRole, TargetRef
 from fleetward.wire.documents import decode
-from fleetward.wire.layout import TIMESTAMP_PATH, blob_path, metadata_path, target_path
+from fleetward.wire.layout import (
+    TIMESTAMP_PATH,
+    blob_path,
+    metadata_path,
+    parse_repository_path,
+    target_path,
+)
 
 METADATA = "metadata"
 TARGETS = "targets"
@@ -94,9 +100,12 @@ class Repository:
         return ref
 
     def add_blob(self, pieces: Iterable[bytes]) -> TargetRef:
-        """Write a blob under its digest; one that is there and whole is left as it is.
+        """Write a blob under its digest, in place of one that is there (it may be damaged).
 
         Only one process at a time may add blobs (see `lock`).
+
+        Raises:
+            DiskError: the disk is full or failing.
         """
         folder = self.folder / BLOBS
         self.disk.make_folder(folder)
@@ -144,9 +153,10 @@ class Repository:
         """Return the signed document that metadata names as target `name`.
 
         Raises:
+            MetadataError: the name is no name of the layout.
             DocumentError: it is absent, damaged or malformed.
         """
-        path = self.folder / target_path(name, ref.sha256)
+        path = self.folder / require_layout(target_path(name, ref.sha256))
         try:
             content = self.disk.read(path)
         except FileNotFoundError:
@@ -196,6 +206,7 @@ class Repository:
 
     def _listed(self, role: str, entry: Listed) -> SignedRole:
         path = metadata_path(role, entry.version)
+        require_layout(path)
         content = self._metadata(path)
         if entry.sha256 not in {None, sha256_of(content)}:
             raise MetadataError(f"{self.folder / path} is damaged: restore it from a copy")
@@ -237,6 +248,17 @@ class Repository:
                         raise
                 clock.sleep(_POLL)
             yield
+
+
+def require_layout(path: str) -> str:
+    """Return `path`, which metadata names, where the layout has it.
+
+    Raises:
+        MetadataError: it could lead out of the repository (a stolen key wrote it).
+    """
+    if parse_repository_path(path) is None:
+        raise MetadataError(f"the metadata names {path[:200]!r}, which no repository has")
+    return path
 
 
 def intact(repository: Repository, digest: Sha256, length: int) -> bool:

@@ -12,13 +12,14 @@ that still waits for its second signature. What is live already is dropped from 
 Deliberately not here: making pending live (finish).
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from fleetward.adapters.atomicfile import write_file
 from fleetward.adapters.disk import Kind
 from fleetward.core.documents import Channel
 from fleetward.core.names import ChannelName, ProductName
-from fleetward.errors import ConfigurationError
+from fleetward.errors import DocumentError, MetadataError
 from fleetward.origin.repository import PENDING, Closure
 from fleetward.origin.workshop import Workshop
 from fleetward.trust.signing import TOP_LEVEL, RoleKeys, SignedRole
@@ -36,19 +37,23 @@ class Staging:
         closure: what is live.
         roles: pending roles by name.
         wishes: pending channel documents.
+        unusable: files under pending that are passed over, with the reason.
     """
 
     def __init__(self, shop: Workshop, closure: Closure | None = None) -> None:
         """Read the repository.
 
+        What is pending and malformed, or was made for an older state, stops nobody: it is in
+        `unusable`, and the steward goes on.
+
         Raises:
-            ConfigurationError: there is no repository, or something pending was made for another
-                state of it.
+            ConfigurationError: there is no repository.
             MetadataError: the live metadata does not verify.
         """
         self.shop = shop
         self.closure = closure or shop.repository.closure()
         self._folder = shop.folder / PENDING
+        self.unusable: dict[str, str] = {}
         self.roles = {role.role: role for role in self._pending_roles()}
         self.wishes = {(c.product, c.channel): c for c in self._pending_channels()}
 
@@ -151,38 +156,41 @@ class Staging:
     def _wish_path(self, channel: Channel) -> Path:
         return self._folder / CHANNELS / channel.product / f"{channel.channel}.json"
 
-    def _pending_roles(self) -> list[SignedRole]:
-        found = []
+    def _pending_roles(self) -> Iterator[SignedRole]:
         for name in self._json_files(self._folder):
             path = self._folder / name
-            pending = SignedRole.parse(name.removesuffix(".json"), self.shop.disk.read(path))
+            try:
+                pending = SignedRole.parse(name.removesuffix(".json"), self.shop.disk.read(path))
+            except MetadataError as error:
+                self.unusable[f"{PENDING}/{name}"] = f"{error}; remove it"
+                continue
             live = self.live(pending.role)
             if live and live.content == pending.content:
                 self.shop.disk.remove(path)
-                continue
-            if live and live.version >= pending.version:
-                raise ConfigurationError(
-                    f"{path} was made on top of an older state than the repository has now: "
-                    "remove it and make the change again"
+            elif live and live.version >= pending.version:
+                self.unusable[f"{PENDING}/{name}"] = (
+                    "it was made on top of an older state than the repository has now; remove it "
+                    "and make the change again"
                 )
-            found.append(pending)
-        return found
+            else:
+                yield pending
 
-    def _pending_channels(self) -> list[Channel]:
-        found = []
+    def _pending_channels(self) -> Iterator[Channel]:
         folder = self._folder / CHANNELS
         products = self.shop.disk.listing(folder) if self._is_folder(folder) else []
-        for product in products:
-            for name in self._json_files(folder / product):
-                path = folder / product / name
+        paths = [folder / p / name for p in products for name in self._json_files(folder / p)]
+        for path in paths:
+            try:
                 wish = decode(Channel, self.shop.disk.read(path))
                 if self._wish_path(wish) != path:
-                    raise ConfigurationError(f"{path} is about another channel: remove it")
-                if self.live_channel(wish.product, wish.channel) == wish:
-                    self.shop.disk.remove(path)
-                    continue
-                found.append(wish)
-        return found
+                    raise DocumentError("it is about another channel")  # noqa: TRY301 (as decode)
+            except DocumentError as error:
+                self.unusable[str(path.relative_to(self.shop.folder))] = f"{error}; remove it"
+                continue
+            if self.live_channel(wish.product, wish.channel) == wish:
+                self.shop.disk.remove(path)
+            else:
+                yield wish
 
     def _json_files(self, folder: Path) -> list[str]:
         if not self._is_folder(folder):
