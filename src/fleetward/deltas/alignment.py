@@ -24,7 +24,7 @@ _INDEXED = 1_000_000
 _HURRY = 1 << 12
 """Fresh bytes after which the search takes longer steps, by one byte for each so many."""
 
-_NEAREST = 6
+_NEAREST = 4
 """Starts of alike lines that are looked at, on either side of where the next is expected."""
 
 _JUMP_COST, _STEP_COST = 20, 9

@@ -331,7 +331,7 @@ def code_lengths(counts: Sequence[int], most: int) -> list[int]:
         bits = depth[parents[node]] + 1
         overflow += bits > most
         depth[node] = min(bits, most)
-        if node < len(counts):
+        if node < max(len(counts), 2):
             per_length[depth[node]] += 1
             leaves.append(node)
     lengths = [0] * (max(leaves) + 1)
@@ -363,7 +363,7 @@ def _merge(counts: Sequence[int]) -> tuple[list[int], dict[int, int]]:
         _sink(heap, place, weight)
     merged: list[int] = []
     parents: dict[int, int] = {}
-    node = len(counts)
+    node = max(len(counts), 2)
     while len(heap) > 1:
         first = heap[0]
         heap[0] = heap[-1]

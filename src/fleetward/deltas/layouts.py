@@ -35,7 +35,7 @@ from fleetward.deltas.members import MAX_EXPANSION, Opener, Recipe, closed, open
 from fleetward.deltas.script import Kept, ScriptedFile, read_script, write_script
 from fleetward.deltas.trees import TreeSource
 from fleetward.errors import DigestError, DocumentError
-from fleetward.wire.tar import END, header, padding
+from fleetward.wire.tar import BLOCK, END, header, padding
 
 _MAX_SCRIPT = 64 * MIB
 """Bytes of a file list's script: some sixty for each of a million files."""
@@ -281,8 +281,9 @@ def receive(base: TreeSource, cursor: Cursor, bounds: Bounds) -> Received:
     """
     form = cursor.take(1)[0]
     content = cursor.take(cursor.take_number(_MAX_SCRIPT))
-    script = Cursor(_open_script(form, content, base.entries))
-    files = read_script(base.entries, script)
+    most = min(_MAX_SCRIPT, bounds.max_memory)
+    script = Cursor(_open_script(form, content, base.entries, most))
+    files = read_script(base.entries, script, bounds.result_length // BLOCK)
     if script.left:
         raise DocumentError("something follows the script of the delta's file list")
     received = Received(base, files, cursor.take_number(1 << 40), bounds)
@@ -299,19 +300,19 @@ def receive(base: TreeSource, cursor: Cursor, bounds: Bounds) -> Received:
     return received
 
 
-def _open_script(form: int, content: bytes, entries: Sequence[TreeEntry]) -> bytes:
+def _open_script(form: int, content: bytes, entries: Sequence[TreeEntry], most: int) -> bytes:
     if form == _PLAIN:
         return content
     paths = _paths(entries)
     if form == _DEFLATED:
         inflater = zlib.decompressobj(-15, zdict=paths[-32 * KIB :])
         try:
-            script = inflater.decompress(content, _MAX_SCRIPT)
+            script = inflater.decompress(content, most)
         except zlib.error as error:
             raise DocumentError(f"the delta's file list is malformed: {error}") from error
         if not inflater.eof or inflater.unused_data:
             raise DocumentError("the delta's file list is cut off or too long")
         return script
     if form == _FRAMED:
-        return b"".join(zstdframe.unsqueeze(content, paths, _MAX_SCRIPT))
+        return b"".join(zstdframe.unsqueeze(content, paths, most))
     raise DocumentError(f"the delta's file list has the unknown form {form}")

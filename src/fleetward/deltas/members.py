@@ -15,18 +15,20 @@ ends given, its tokens are cut into these blocks (deltas.deflate): so GNU gzip's
 The **opened form** of a base's file, in a reference, is the file with each deflate stream of a
 gzip member replaced by what it holds; header and trailer stay. It needs no encoder.
 
-Deliberately not here: zip files, pigz, and compressors that do not share zlib's tokens; such
-content travels as it is.
+Deliberately not here: zip files, pigz, compressors that do not share zlib's tokens, and GNU gzip
+over long stretches that do not compress (zlib stores them, and its tokens are lost); such content
+travels as it is.
 """
 
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 
 from fleetward.core.limits import KIB, MIB, TreeLimits
 from fleetward.deltas import deflate
-from fleetward.deltas.cursor import Cursor, number
+from fleetward.deltas.cursor import Cursor, UnusableDeltaError, number
 from fleetward.errors import DocumentError
 
 _LIMITS = TreeLimits()
@@ -39,6 +41,9 @@ CUT_LIMIT = 2 * MIB
 
 MAX_EXPANSION = 1_032
 """Deflate makes no more bytes than this of one."""
+
+_KNOWN_CRC = 0x84562E5B
+"""Of what zlib makes of a sample; tests/deltas/test_members.py says how it was made."""
 
 _MAGIC = b"\x1f\x8b\x08"
 _TRAILER = 8
@@ -193,6 +198,8 @@ class Opener:
 
     def open(self, content: bytes) -> tuple[Recipe, bytes] | None:
         """Return recipe and body of `content`, or None where no member can be made again."""
+        if not zlib_is_known():
+            return None
         members: list[Member] = []
         pieces: list[bytes] = []
         at = 0
@@ -241,11 +248,25 @@ def _trailer(inflated: bytes) -> bytes:
 
 
 def _deflater(name: str) -> "zlib._Compress":
-    program, level, memory, strategy = (*name.split("/"), "", "", "")[:4]
-    known = name in _ENCODERS and program == "zlib"
-    if not known:
-        raise DocumentError(f"the delta names the unknown encoder {name[:80]!r}")
-    return zlib.compressobj(int(level), zlib.DEFLATED, -15, int(memory), _STRATEGIES[strategy])
+    if name not in _ENCODERS:
+        raise UnusableDeltaError(f"the encoder {name[:80]!r} is unknown here: take the pack")
+    _, level, memory, strategy = name.split("/")
+    return zlib_compressor(int(level), int(memory), _STRATEGIES[strategy])
+
+
+def zlib_compressor(level: int, memory: int, strategy: int) -> "zlib._Compress":
+    """Return a compressor of raw deflate streams with a window of 32 KiB."""
+    return zlib.compressobj(level, zlib.DEFLATED, -15, memory, strategy)
+
+
+@cache
+def zlib_is_known() -> bool:
+    """Return whether this machine's zlib makes the bytes of zlib 1.2 and 1.3; zlib-ng does not."""
+    sample = b"".join(b"%d fleet, %x ward\n" % (i * i, i * 7919) for i in range(2_000))
+    crc = 0
+    for name in (_ENCODERS[0], _ENCODERS[1], _ENCODERS[2], _ENCODERS[-8]):
+        crc = zlib.crc32(_encode(name, sample), crc)
+    return crc == _KNOWN_CRC
 
 
 def _encode(name: str, inflated: bytes) -> bytes:
@@ -309,9 +330,12 @@ def closed(recipe: Recipe, body: bytes, encoders: Sequence[str]) -> bytes:
     """Return the content of the file that travels as `recipe` and `body`.
 
     Raises:
-        DocumentError: the recipe names an encoder that is unknown or not in `encoders`, or block
-            ends that its tokens do not have.
+        DocumentError: the recipe names an encoder that is not in `encoders`, or block ends of an
+            unknown kind.
+        UnusableDeltaError: an encoder is unknown here, or this host's zlib is not the known one.
     """
+    if recipe.members and not zlib_is_known():
+        raise UnusableDeltaError("this host's zlib makes other bytes than zlib: take the pack")
     pieces, at = [], 0
     for member in recipe.members:
         pieces.append(body[at : at + member.gap])

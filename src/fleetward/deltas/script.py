@@ -131,21 +131,22 @@ def _added(file: ScriptedFile, last: bytes) -> tuple[_Step, int, bytes]:
     return _Step.ADD, file.source.tail << 1 | file.executable, tail
 
 
-def read_script(base: Sequence[TreeEntry], cursor: Cursor) -> list[ScriptedFile]:
+def read_script(base: Sequence[TreeEntry], cursor: Cursor, most_files: int) -> list[ScriptedFile]:
     """Return the result's files and leave `cursor` behind the script.
 
     Raises:
-        DocumentError: the script is cut off, reaches past the base's list, or names a path that
-            is not UTF-8.
+        DocumentError: the script is cut off, reaches past the base's list, makes more than
+            `most_files` files, or names a path that is not UTF-8.
     """
     reader = _Reader(base, cursor)
     while reader.step():
-        pass
+        if len(reader.files) > most_files:
+            raise DocumentError("the delta has more files than the length that was signed")
     return reader.files
 
 
 class _Reader:
-    """Carries out a script, step by step; what it allocates the script's own bytes pay for."""
+    """Carries out a script, step by step."""
 
     def __init__(self, base: Sequence[TreeEntry], cursor: Cursor) -> None:
         self._base = base
