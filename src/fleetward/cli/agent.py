@@ -73,7 +73,7 @@ def init(
         sources=tuple(url.rstrip("/") for url in source),
         subscriptions=tuple(parse_subscription(text) for text in subscribe),
         rings=tuple(ring or ()),
-        network=NetworkSettings(proxy=proxy, ca_bundle=ca_bundle.absolute() if ca_bundle else None),
+        network=NetworkSettings(proxy=proxy, ca_bundle=_readable(ca_bundle) if ca_bundle else None),
     )
     create_agent(_home(home), settings, _read_root(root), SystemEntropy())
     remarks.print(f"made {home}; now run: fleetward agent update {home}", soft_wrap=True)

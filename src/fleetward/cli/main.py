@@ -7,29 +7,65 @@ import typer
 from rich.markup import escape
 
 from fleetward import __version__
-from fleetward.cli import agent, demo, origin, relay
 from fleetward.cli.output import remarks
 from fleetward.errors import FleetwardError
 
 ENDED_BY_OPERATOR = 130
 """What shells expect of a command that SIGINT ended."""
 
-app = typer.Typer(
-    name="fleetward",
-    help=(
-        "Signed security content, from one origin, through untrusted relays, to every host.\n\n"
-        "Begin with `fleetward demo`. Exit codes: 0 done, 1 a check found something, 2 usage, "
-        "10 trust, 11 network or busy (try again), 12 configuration, 13 disk, 14 rejected by "
-        "preflight, 15 rolled back."
-    ),
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=True,
+HELP = (
+    "Signed security content, from one origin, through untrusted relays, to every host.\n\n"
+    "Begin with `fleetward demo`. Exit codes: 0 done, 1 a check found something, 2 usage, "
+    "10 trust, 11 network or busy (try again), 12 configuration, 13 disk, 14 rejected by "
+    "preflight, 15 rolled back."
 )
-app.add_typer(origin.app, name="origin", help="Make releases, sign them, serve the repository.")
-app.add_typer(relay.app, name="relay", help="Cache content for a site.")
-app.add_typer(agent.app, name="agent", help="Keep a host's content current and verified.")
-app.command(name="demo")(demo.demo)
+
+
+def _add_origin(app: typer.Typer) -> None:
+    from fleetward.cli import origin  # noqa: PLC0415 (each program loads its own code alone)
+
+    app.add_typer(origin.app, name="origin", help="Make releases, sign them, serve them.")
+
+
+def _add_relay(app: typer.Typer) -> None:
+    from fleetward.cli import relay  # noqa: PLC0415 (see above)
+
+    app.add_typer(relay.app, name="relay", help="Cache content for a site.")
+
+
+def _add_agent(app: typer.Typer) -> None:
+    from fleetward.cli import agent  # noqa: PLC0415 (see above)
+
+    app.add_typer(agent.app, name="agent", help="Keep a host's content current and verified.")
+
+
+def _add_demo(app: typer.Typer) -> None:
+    from fleetward.cli import demo  # noqa: PLC0415 (see above)
+
+    app.command(name="demo")(demo.demo)
+
+
+_PROGRAMS = {
+    "origin": _add_origin,
+    "relay": _add_relay,
+    "agent": _add_agent,
+    "demo": _add_demo,
+}
+
+
+def command_line(program: str | None = None) -> typer.Typer:
+    """Return the command line with one program's commands, or with all where it names none.
+
+    An agent that runs from cron every few minutes pays for its own imports alone.
+    """
+    app = typer.Typer(
+        name="fleetward", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False
+    )
+    app.callback()(options)
+    chosen = [_PROGRAMS[program]] if program in _PROGRAMS else _PROGRAMS.values()
+    for add in chosen:
+        add(app)
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -38,7 +74,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def options(
     version: Annotated[
         bool,
@@ -58,7 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code; no error of ours becomes a traceback."""
     try:
-        app(arguments, prog_name="fleetward")
+        command_line(arguments[0] if arguments else None)(arguments, prog_name="fleetward")
     except FleetwardError as error:
         remarks.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         return error.exit_code
