@@ -136,6 +136,15 @@ def test_a_product_waits_for_the_offline_keys() -> None:
     assert channel_seq(shop) == 1
 
 
+def test_a_product_whose_delegation_was_dropped_says_what_it_waits_for() -> None:
+    shop = made()
+    move_key(shop, "offline", SAFE)
+    add_product(at(shop, KEYS), YARA)
+    shop.disk.remove(REPO / "pending/targets.json")
+    waiting = sign_pending(at(shop, SAFE)).waiting
+    assert [(w.what, w.reason) for w in waiting] == [("releases-yara", "a delegation from targets")]
+
+
 def test_targets_wait_for_the_first_metadata_of_a_product() -> None:
     shop = made()
     shop.disk.make_folder(REPO / "pending")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -27,6 +28,7 @@ from fleetward.origin.products import add_product, revoke
 from fleetward.origin.releases import archived, read_releases
 from fleetward.origin.repository import Repository, intact
 from fleetward.origin.staging import Staging
+from fleetward.origin.workshop import Silence
 from fleetward.trust.keys import Passphrase
 from fleetward.trust.signing import SignedRole
 from fleetward.wire.documents import encode
@@ -274,6 +276,24 @@ def test_a_manifest_that_is_too_long_is_not_published() -> None:
     shop = made()
     with pytest.raises(ConfigurationError, match="the manifest has"):
         publish_files(shop, rules(1), engine="e" * MANIFEST_BYTES)
+
+
+def test_progress_is_told_and_ends_at_the_whole() -> None:
+    class Listening(Silence):
+        steps: ClassVar[list[tuple[str, int, int]]] = []
+
+        def step(self, name: str, done: int, total: int) -> None:
+            self.steps.append((name, done, total))
+
+    shop = replace(made(), progress=Listening())
+    publish_files(shop, rules(1))
+    Listening.steps.clear()
+    publish_files(shop, rules(2))
+    assert [name for name, done, total in Listening.steps if done == total] == [
+        "tree",
+        "pack",
+        "deltas",
+    ]
 
 
 def test_a_revoked_tree_is_not_published_again() -> None:

@@ -7,7 +7,7 @@ Deliberately not here: names, sequence numbers, signatures (publish).
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -16,8 +16,9 @@ from fleetward.adapters.disk import Disk
 from fleetward.adapters.treefolder import TreeFolder
 from fleetward.core.digest import Sha256
 from fleetward.core.documents import Delta, Manifest, Pack, TreeIdentity
-from fleetward.core.limits import MANIFEST_BYTES
+from fleetward.core.limits import MANIFEST_BYTES, MIB
 from fleetward.deltas import (
+    MEMORY_BUDGET,
     EncodedDelta,
     MemoryTree,
     decode_pack,
@@ -33,6 +34,15 @@ from fleetward.wire.layout import blob_path
 from fleetward.wire.tar import tar_length
 
 PACK_CODEC = "zstd"
+
+NEAR_BASES = 3
+"""How many of the newest bases get the smallest delta whatever it costs to make; hosts that keep
+up are on one of them."""
+
+FAR_BUDGET = 16 * MIB
+"""Bytes that applying a delta from an older base may take. Making a delta from 56 MiB of rules took
+16 s in this budget and 83 s in the whole one, and was 1 % larger; trees below the budget lose
+nothing, and a host far behind may go by several deltas."""
 
 
 class EmptyTree(Enum):
@@ -88,15 +98,28 @@ def content_of(tree: MemoryTree) -> Content:
     return Content(tree, identity)
 
 
-def add_pack(repository: Repository, content: Content) -> Pack:
-    """Write the whole release as one blob.
+def add_pack(repository: Repository, content: Content, progress: Progress) -> Pack:
+    """Write the whole release as one blob; progress is in MiB.
 
     Raises:
         DiskError: the disk is full or failing.
     """
     length = content.identity.length
-    ref = repository.add_blob(pack_pieces(tar_pieces(content.tree), length))
+    tar = _watched(tar_pieces(content.tree), length, progress)
+    ref = repository.add_blob(pack_pieces(tar, length))
     return Pack(codec=PACK_CODEC, sha256=ref.sha256, length=ref.length)
+
+
+def _watched(pieces: Iterable[bytes], length: int, progress: Progress) -> Iterator[bytes]:
+    """Yield `pieces` and tell how far they are, once for each MiB."""
+    done, told = 0, -1
+    for piece in pieces:
+        if told < done // MIB:
+            told = done // MIB
+            progress.step("pack", told, length // MIB + 1)
+        yield piece
+        done += len(piece)
+    progress.step("pack", length // MIB + 1, length // MIB + 1)
 
 
 def open_pack(repository: Repository, manifest: Manifest) -> MemoryTree:
@@ -148,7 +171,9 @@ def add_deltas(
         except FleetwardError as error:
             skipped.append(f"{base.release}: {error}")
             continue
-        worth = [d for d in encode_deltas(tree, content.tree) if len(d.content) < pack.length]
+        budget = MEMORY_BUDGET if done < NEAR_BASES else FAR_BUDGET
+        deltas = encode_deltas(tree, content.tree, memory_budget=budget)
+        worth = [delta for delta in deltas if len(delta.content) < pack.length]
         rows.append(tuple(_add_delta(repository, base, delta) for delta in worth))
     progress.step("deltas", len(bases), len(bases))
     return Deltas(tuple(rows), tuple(skipped))

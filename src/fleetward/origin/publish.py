@@ -190,9 +190,7 @@ def _make(
 ) -> tuple[Manifest, Deltas]:
     """Write the release's blobs and return its manifest."""
     releases = known.releases if known else None
-    shop.progress.step("pack", 0, 1)
-    pack = add_pack(shop.repository, content)
-    shop.progress.step("pack", 1, 1)
+    pack = add_pack(shop.repository, content, shop.progress)
     bases = _bases(releases, order, content.identity.sha256)
     deltas = add_deltas(shop.repository, bases, content, pack, shop.progress)
     now = whole_second(shop.clock.now())

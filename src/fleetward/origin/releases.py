@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fleetward.core.digest import Sha256
-from fleetward.core.documents import Floor, Manifest, Policy, ReleaseRef
+from fleetward.core.documents import Floor, Manifest, Policy
 from fleetward.core.names import ProductName, ReleaseName, parse_release
 from fleetward.errors import ConfigurationError
 from fleetward.origin.repository import ARCHIVE, TARGETS, Repository
@@ -40,11 +40,6 @@ class Releases:
     def named(self, release: ReleaseName) -> tuple[Sha256, Manifest] | None:
         """Return the release of that name with its manifest's digest, or None."""
         return next((each for each in self.manifests.items() if each[1].release == release), None)
-
-    def ref(self, digest: Sha256) -> ReleaseRef:
-        """Return how a channel points at the release with that manifest."""
-        manifest = self.manifests[digest]
-        return ReleaseRef(release=manifest.release, seq=manifest.seq, manifest=digest)
 
 
 def read_releases(staging: Staging, product: ProductName) -> Releases | None:
