@@ -155,6 +155,9 @@ def test_private_is_0600_and_errors_are_typed(tmp_path: Path) -> None:
     disk = SystemDisk()
     write_file(disk, tmp_path / "key", b"k", private=True)
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    disk.make_folder(tmp_path / "a" / "keys", private=True)
+    assert (tmp_path / "a" / "keys").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o755
     with pytest.raises(DiskError, match=r"Not a directory"):
         disk.listing(tmp_path / "key")
     os.mkfifo(tmp_path / "pipe")

@@ -134,7 +134,7 @@ class SimDisk:
         for at in range(0, len(content), 65536):
             yield content[at : at + 65536]
 
-    def make_folder(self, path: Path) -> None:
+    def make_folder(self, path: Path, *, private: bool = False) -> None:
         for folder in reversed((path, *path.parents)):
             if folder == folder.parent:
                 continue

@@ -76,8 +76,11 @@ class Disk(Protocol):
         """Yield a file in pieces of bounded size. Raises FileNotFoundError."""
         ...
 
-    def make_folder(self, path: Path) -> None:
-        """Create a folder and its parents, and sync the folders that got a new name."""
+    def make_folder(self, path: Path, *, private: bool = False) -> None:
+        """Create a folder and its parents, and sync the folders that got a new name.
+
+        `private` is mode 0700 for the folder itself, where it is created.
+        """
         ...
 
     def create(
@@ -196,12 +199,12 @@ class SystemDisk:
             while piece := stream.read(_PIECE):
                 yield piece
 
-    def make_folder(self, path: Path) -> None:
+    def make_folder(self, path: Path, *, private: bool = False) -> None:
         """Create a folder and its parents, each synced into its parent."""
         missing = [p for p in (path, *path.parents) if self.kind(p) is Kind.ABSENT]
         for folder in reversed(missing):
             with _disk_errors("create", folder):
-                folder.mkdir(exist_ok=True)
+                folder.mkdir(0o700 if private and folder == path else 0o777, exist_ok=True)
             self.sync_folder(folder.parent)
         if not missing and not path.is_dir():
             raise DiskError(f"{path} is not a folder: move it away")

@@ -74,7 +74,6 @@ def init(
     quorum = Quorum(offline_keys, offline_threshold)
     form: KeyForm = PlainKeys() if plain_keys else SealedKeys(Sealer(ring.passphrase, shop.entropy))
     made = create(shop, form, Plan(root=quorum, targets=quorum, fleet=quorum))
-    made.keys.chmod(0o700)
     if json:
         document = {"repository": made.repository, "root": made.root, "keys": made.keys}
         print_json("fleetward.init/1", {name: str(path) for name, path in document.items()})

@@ -124,8 +124,9 @@ def _put_in_place(disk: Disk, beside: Path, folder: Path) -> None:
 def _write_keys(shop: Workshop, form: KeyForm, plan: Plan) -> dict[str, tuple[SigningKey, ...]]:
     beside = _beside(shop.keyring.folder)
     shop.disk.remove_tree(beside)
+    shop.disk.make_folder(beside, private=True)
     for place in (OFFLINE, PRODUCTS, ONLINE):
-        shop.disk.make_folder(beside / place)
+        shop.disk.make_folder(beside / place, private=True)
     signers: dict[str, tuple[SigningKey, ...]] = {}
     for role in (*OFFLINE_ROLES, *ONLINE_ROLES):
         count = plan.quorum(role).keys

@@ -155,7 +155,7 @@ def _new_keys(
     folder, stem = _place(role)
     ring = shop.keyring
     form = ring.form(shop.entropy)
-    shop.disk.make_folder(ring.folder / folder)
+    shop.disk.make_folder(ring.folder / folder, private=True)
     taken = {Path(found.file.name).stem for found in ring.found() if found.place == folder}
     made: list[PublicKey] = []
     number = 1

@@ -156,7 +156,7 @@ class Keyring:
         """
         form = self.form(entropy)
         folder = self.folder / PRODUCTS / product
-        self._disk.make_folder(folder)
+        self._disk.make_folder(folder, private=True)
         place = f"{PRODUCTS}/{product}"
         known = {Path(each.file.name).stem: each for each in self.found() if each.place == place}
         keys = []
