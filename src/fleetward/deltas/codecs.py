@@ -24,7 +24,15 @@ from fleetward.core.limits import KIB, MIB
 from fleetward.deltas import zstdframe
 from fleetward.deltas.alignment import THRIFTS, Alignment
 from fleetward.deltas.cursor import Cursor, number
-from fleetward.deltas.layouts import Bounds, Comparison, Reference, receive
+from fleetward.deltas.layouts import (
+    OVERHEAD,
+    PAYLOAD_COPIES,
+    Bounds,
+    Comparison,
+    Reference,
+    memory_taken,
+    receive,
+)
 from fleetward.deltas.pieces import Piece, read_pieces, write_pieces
 from fleetward.deltas.trees import TreeSource, tar_bytes
 from fleetward.errors import DigestError, DocumentError
@@ -32,7 +40,7 @@ from fleetward.wire.tar import tar_length
 
 VERSION = b"\x01"
 
-FINE_LIMIT = 48 * MIB
+FINE_LIMIT = 24 * MIB
 """Bytes of prefix and content up to which Zstandard's slowest settings are worth their time."""
 
 _PATCH_LIMIT = 64 * MIB
@@ -44,14 +52,17 @@ _DRAFT = {"compression_level": 12}
 _ALIGNED_LIMIT = 16 * MIB
 """Bytes of either side above which long pieces are not looked for: seconds at the origin."""
 
-SPARE_LIMIT = 32 * MIB
+SPARE_LIMIT = 12 * MIB
 """Bytes of unchanged files in a reference: a third of a second at the origin for each MiB."""
+
+_TRIED_LIMIT = 2 * MIB
+"""Bytes of either side above which one setting is taken as it is, not the best of several."""
+
+_TEXT_SHARE = 64
+"""A payload with more than one zero in so many bytes is a program's: hdiffpatch sees to it."""
 
 _WHOLE_SHARE = 4
 """The whole tree is tried only where one of so many bytes of the base is changed or dropped."""
-
-_OVERHEAD = 2 * MIB
-"""Bytes that any decoder takes beside the content."""
 
 _LZMA_PROPERTIES = ((3, 0, 0), (3, 0, 2), (0, 0, 0), (0, 2, 2))
 """lc, lp, pb that are tried."""
@@ -92,15 +103,16 @@ class ChangedSet:
 
     def encode(self, comparison: Comparison, memory_budget: int) -> Iterator[tuple[bytes, int]]:
         """Yield the cheap delta (changed files as prefix) and the one with all that fits."""
-        needed = comparison.near_length + 2 * comparison.payload_length + _OVERHEAD
-        if needed > memory_budget:
+        payload_length = comparison.payload_length
+        if memory_taken(comparison.near_length, payload_length) > memory_budget:
             return
         alignments = _alignments(comparison)
         pieces = min(alignments, key=lambda each: len(self._delta(comparison, each, 0, _DRAFT)[0]))
         yield self._delta(comparison, pieces, 0)
         unchanged = sum(e.length for e in comparison.base.entries) - comparison.near_length
-        spare = min(unchanged, memory_budget - needed, SPARE_LIMIT)
-        if spare > 0 and comparison.payload_length:
+        room = min(memory_budget // 2, memory_budget - PAYLOAD_COPIES * payload_length)
+        spare = min(unchanged, room - OVERHEAD - len(comparison.near), SPARE_LIMIT)
+        if spare > 0 and payload_length:
             yield self._delta(comparison, pieces, spare)
 
     def _delta(
@@ -120,7 +132,7 @@ class ChangedSet:
         options = options or _options(len(prefix) + len(content))
         frame = zstdframe.squeeze(content, prefix, options)
         head = VERSION + comparison.script + number(spare) + number(len(coded)) + coded
-        return head + frame, len(prefix) + 2 * len(comparison.payload) + _OVERHEAD
+        return head + frame, memory_taken(len(prefix), len(comparison.payload))
 
     def apply(self, base: TreeSource, cursor: Cursor, bounds: Bounds) -> Iterator[bytes]:
         """Yield the result's tar."""
@@ -149,12 +161,15 @@ def _joined(pieces: Sequence[Piece], fresh: bytes, known: Reference) -> bytes:
 
 
 def _alignments(comparison: Comparison) -> Iterator[list[Piece]]:
-    """Yield no pieces at all, and what searches of several thrifts find."""
-    payload = comparison.payload
+    """Yield no pieces at all, and what searches of several thrifts find in texts."""
+    near, payload = comparison.near, comparison.payload
     yield [Piece(len(payload), 0, 0)]
-    if 0 < len(payload) <= _ALIGNED_LIMIT and 0 < len(comparison.near) <= _ALIGNED_LIMIT:
-        alignment = Alignment(comparison.near)
-        yield from (alignment.pieces(payload, thrift) for thrift in THRIFTS)
+    longer = max(len(near), len(payload))
+    if not near or longer > _ALIGNED_LIMIT or payload.count(0) * _TEXT_SHARE > len(payload):
+        return
+    alignment = Alignment(near)
+    for thrift in THRIFTS if longer <= _TRIED_LIMIT else THRIFTS[1:2]:
+        yield alignment.pieces(payload, thrift)
 
 
 class WholeTree:
@@ -164,20 +179,21 @@ class WholeTree:
     opens = False
 
     def encode(self, comparison: Comparison, memory_budget: int) -> Iterator[tuple[bytes, int]]:
-        """Yield one delta where both tars are small enough for the slow settings."""
+        """Yield one delta where much of the base has changed."""
         lengths = [tar_length(tree.entries) for tree in (comparison.base, comparison.result)]
-        if sum(lengths) > min(FINE_LIMIT, memory_budget):
+        needed = 2 * lengths[0] + lengths[1] + OVERHEAD
+        if needed > memory_budget:
             return
         if comparison.near_length * _WHOLE_SHARE < lengths[0]:
             return
         prefix, tar = tar_bytes(comparison.base), tar_bytes(comparison.result)
         frame = zstdframe.squeeze(tar, prefix, _options(sum(lengths)))
-        yield VERSION + frame, sum(lengths) + _OVERHEAD
+        yield VERSION + frame, needed
 
     def apply(self, base: TreeSource, cursor: Cursor, bounds: Bounds) -> Iterator[bytes]:
         """Yield the result's tar."""
         length = tar_length(base.entries)
-        bounds.admit(length + bounds.result_length)
+        bounds.admit(2 * length + bounds.result_length)
         return zstdframe.unsqueeze(cursor.take_rest(), tar_bytes(base), bounds.result_length)
 
 
@@ -189,7 +205,7 @@ class HdiffPatch:
 
     def encode(self, comparison: Comparison, memory_budget: int) -> Iterator[tuple[bytes, int]]:
         """Yield one delta where the changed files are within the limit."""
-        needed = comparison.near_length + 4 * comparison.payload_length + _OVERHEAD
+        needed = memory_taken(comparison.near_length, comparison.payload_length)
         if max(comparison.near_length, comparison.payload_length) > _PATCH_LIMIT:
             return
         if needed > memory_budget:
@@ -199,7 +215,8 @@ class HdiffPatch:
         patch = hdiffpatch.diff(
             comparison.near, comparison.payload, compression="none", validate=False
         )
-        streams = (_lzma(patch, *each) for each in _LZMA_PROPERTIES)
+        tried = _LZMA_PROPERTIES if len(patch) <= _TRIED_LIMIT else _LZMA_PROPERTIES[:1]
+        streams = (_lzma(patch, *each) for each in tried)
         yield VERSION + comparison.script + number(0) + min(streams, key=len), needed
 
     def apply(self, base: TreeSource, cursor: Cursor, bounds: Bounds) -> Iterator[bytes]:

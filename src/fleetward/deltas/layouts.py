@@ -43,6 +43,12 @@ _MAX_SCRIPT = 64 * MIB
 MAX_REFERENCE = 1 << 30
 """Bytes of reference that the origin ever makes, whatever the budget."""
 
+OVERHEAD = 2 * MIB
+"""Bytes that any decoder takes beside the content."""
+
+PAYLOAD_COPIES = 4
+"""Copies of the payload in memory at most: fresh bytes, pieces, the whole, a file of it."""
+
 _PLAIN, _DEFLATED, _FRAMED = range(3)
 
 
@@ -111,6 +117,12 @@ class Comparison:
         """Bytes of the reference without spare, known without reading it."""
         kept = _kept_in_place(self.files)
         return sum(e.length for i, e in enumerate(self.base.entries) if i not in kept)
+
+
+def memory_taken(reference_length: int, payload_length: int) -> int:
+    """Return the bytes that applying takes: the reference as it is joined, or beside the payload."""
+    joined = reference_length + PAYLOAD_COPIES * payload_length
+    return max(2 * reference_length, joined) + OVERHEAD
 
 
 def compare(base: TreeSource, result: TreeSource) -> Comparison:
@@ -248,7 +260,10 @@ class Received:
         Raises:
             UnusableDeltaError: it takes more memory than the bounds.
         """
-        most = self.bounds.max_memory - 2 * self.payload_length
+        most = min(
+            self.bounds.max_memory // 2,
+            self.bounds.max_memory - PAYLOAD_COPIES * self.payload_length,
+        )
         return reference(self.base, self.files, self.spare, most)
 
     def tar(self, payload: bytes) -> Iterator[bytes]:
@@ -296,7 +311,7 @@ def receive(base: TreeSource, cursor: Cursor, bounds: Bounds) -> Received:
     plain = received.payload_length - inflated
     if plain + inflated // MAX_EXPANSION > bounds.result_length:
         raise DigestError("the delta makes more content than the length that was signed")
-    bounds.admit(2 * received.payload_length)
+    bounds.admit(PAYLOAD_COPIES * received.payload_length)
     return received
 
 
