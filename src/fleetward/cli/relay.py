@@ -37,7 +37,7 @@ def run(
     proxy: Annotated[
         str | None,
         typer.Option(
-            "--proxy", help="An HTTP proxy towards the upstreams; else the environment's."
+            "--proxy", help="An HTTP proxy towards the upstreams."
         ),
     ] = None,
 ) -> None:
