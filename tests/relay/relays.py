@@ -26,13 +26,21 @@ LIMITS = RelayLimits(
     wake_interval=timedelta(milliseconds=1),
     failure_pause=timedelta(0),
 )
-CLIENT_LIMITS = ClientLimits(connect_timeout=SHORT, head_timeout=SHORT, read_timeout=SHORT)
+PATIENT = ClientLimits()
+IMPATIENT = ClientLimits(connect_timeout=SHORT, head_timeout=SHORT, read_timeout=SHORT)
+"""For upstreams that stall on purpose; a busy machine must not look like one of them."""
+
 SERVER_LIMITS = ServerLimits(
     stop_timeout=timedelta(milliseconds=300), sweep_interval=timedelta(milliseconds=10)
 )
 
 
-def settings_for(cache: Path, *upstreams: str, **limits: Any) -> RelaySettings:  # noqa: ANN401
+def settings_for(
+    cache: Path,
+    *upstreams: str,
+    client: ClientLimits = PATIENT,
+    **limits: Any,  # noqa: ANN401
+) -> RelaySettings:
     """Settings with short limits; `limits` replaces some of the relay's own."""
     return RelaySettings(
         upstreams=upstreams,
@@ -40,7 +48,7 @@ def settings_for(cache: Path, *upstreams: str, **limits: Any) -> RelaySettings: 
         port=0,
         limits=replace(LIMITS, **limits),
         server_limits=SERVER_LIMITS,
-        client_limits=CLIENT_LIMITS,
+        client_limits=client,
     )
 
 

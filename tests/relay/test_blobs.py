@@ -19,7 +19,7 @@ from httpd.rawhttp import DEADLINE, CutError, Raw, get
 from httpd.sample_repository import LARGE, SMALL, blob_url, digest_in
 from httpd.upstreams import Asked, Out, Script, Upstream, head, part_head, serving
 from httpd.waiting import open_descriptors, wait_until
-from relay.relays import Herd, TestRelay, settings_for, start
+from relay.relays import IMPATIENT, Herd, TestRelay, settings_for, start
 
 URL = blob_url(LARGE)
 DIGEST = digest_in(URL)
@@ -194,7 +194,7 @@ def test_the_upstream_stalls_and_the_next_one_takes_over(tmp_path: Path) -> None
     with (
         gated("stalled") as stalling,
         Upstream(sender(LARGE)) as second,
-        start(tmp_path, stalling.url, second.url, resumes=0) as relay,
+        start(tmp_path, stalling.url, second.url, client=IMPATIENT, resumes=0) as relay,
     ):
         assert fetch(relay)() == LARGE
         assert [asked.start for asked in second.asked] == [0]
@@ -206,7 +206,7 @@ def test_two_upstreams_differ_and_whoever_read_the_first_is_cut(tmp_path: Path) 
     with (
         gated("lies", ALTERED) as liar,
         Upstream(sender(LARGE)) as honest,
-        start(tmp_path, liar.url, honest.url, resumes=0) as relay,
+        start(tmp_path, liar.url, honest.url, client=IMPATIENT, resumes=0) as relay,
     ):
         with pytest.raises(CutError):
             fetch(relay)()
@@ -223,7 +223,7 @@ def test_a_slow_upstream_is_left_for_another(tmp_path: Path) -> None:
     with (
         Upstream(script) as slow,
         Upstream(sender(LARGE)) as fast,
-        start(tmp_path, slow.url, fast.url) as relay,
+        start(tmp_path, slow.url, fast.url, client=IMPATIENT) as relay,
     ):
         assert fetch(relay)() == LARGE
         assert [asked.start for asked in slow.asked] == [0, 10]

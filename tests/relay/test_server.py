@@ -90,9 +90,9 @@ def test_settings_that_cannot_be_meant(
 
 
 @pytest.mark.parametrize("name", ["timestamp_lifetime", "absent_lifetime"])
-def test_a_lifetime_that_would_hide_what_is_new_from_a_site(tmp_path: Path, name: str) -> None:
+def test_a_lifetime_that_would_hide_what_is_new_from_a_site(name: str) -> None:
     with pytest.raises(ConfigurationError, match="at most 30 s"):
-        settings_for(tmp_path, "http://origin", **{name: timedelta(seconds=31)})
+        replace(RelayLimits(), **{name: timedelta(seconds=31)})
 
 
 def test_the_cache_folder_or_the_address_is_not_to_be_had(tmp_path: Path) -> None:
