@@ -1,6 +1,5 @@
 """The commands of `fleetward origin` that keep a repository: serve, steward, doctor, gc, copies."""
 
-import asyncio
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from fleetward.cli.origin_wiring import (
 )
 from fleetward.cli.output import people, print_json, remarks
 from fleetward.errors import ConfigurationError, FleetwardError
+from fleetward.httpd import loops
 from fleetward.origin import doctor as examination
 from fleetward.origin.collect import GRACE
 from fleetward.origin.collect import collect as collect_orphans
@@ -53,7 +53,8 @@ def serve(
     Example: fleetward origin serve /srv/repo --listen 0.0.0.0:8080
     """
     address = parse_listen(listen)
-    asyncio.run(serve_repository(SystemDisk(), repo.absolute(), address, print_listening))
+    loops.raise_descriptor_limit()
+    loops.run(serve_repository(SystemDisk(), repo.absolute(), address, print_listening))
 
 
 def steward(

@@ -11,6 +11,7 @@ import typer
 
 from fleetward.cli.listening import parse_listen, print_listening
 from fleetward.errors import ConfigurationError
+from fleetward.httpd import loops
 from fleetward.relay.server import run_relay
 from fleetward.relay.settings import RelaySettings
 
@@ -36,9 +37,7 @@ def run(
     ] = None,
     proxy: Annotated[
         str | None,
-        typer.Option(
-            "--proxy", help="An HTTP proxy towards the upstreams."
-        ),
+        typer.Option("--proxy", help="An HTTP proxy towards the upstreams."),
     ] = None,
 ) -> None:
     """Serve a site's hosts; end it with SIGTERM.
@@ -55,7 +54,8 @@ def run(
         upstream_tls=_authorities(ca_bundle),
         proxy=proxy or "",
     )
-    asyncio.run(_run(settings))
+    loops.raise_descriptor_limit()
+    loops.run(_run(settings))
 
 
 def _authorities(bundle: Path | None) -> ssl.SSLContext | None:
