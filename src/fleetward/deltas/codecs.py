@@ -110,8 +110,9 @@ class ChangedSet:
         pieces = min(alignments, key=lambda each: len(self._delta(comparison, each, 0, _DRAFT)[0]))
         yield self._delta(comparison, pieces, 0)
         unchanged = sum(e.length for e in comparison.base.entries) - comparison.near_length
-        room = min(memory_budget // 2, memory_budget - PAYLOAD_COPIES * payload_length)
-        spare = min(unchanged, room - OVERHEAD - len(comparison.near), SPARE_LIMIT)
+        room = memory_budget - OVERHEAD
+        room = min(room // 2, room - PAYLOAD_COPIES * payload_length)
+        spare = min(unchanged, room - len(comparison.near), SPARE_LIMIT)
         if spare > 0 and payload_length:
             yield self._delta(comparison, pieces, spare)
 
