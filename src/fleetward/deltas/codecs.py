@@ -47,7 +47,9 @@ _PATCH_LIMIT = 64 * MIB
 """Bytes of either side above which hdiffpatch is not tried: it takes ten times that at the origin."""
 
 _DRAFT = {"compression_level": 12}
-"""Settings by which alignments are compared: ten times as fast, and in the same order of size."""
+_DRAFT_LIMIT = MIB
+"""Bytes of both sides above which alignments are compared by settings ten times as fast, which
+nearly always put them in the same order."""
 
 _ALIGNED_LIMIT = 16 * MIB
 """Bytes of either side above which long pieces are not looked for: seconds at the origin."""
@@ -58,8 +60,10 @@ SPARE_LIMIT = 12 * MIB
 _TRIED_LIMIT = 2 * MIB
 """Bytes of either side above which one setting is taken as it is, not the best of several."""
 
+_CONTROLS = bytes([*range(1, 9), *range(14, 32)])
 _TEXT_SHARE = 64
-"""A payload with more than one zero in so many bytes is a program's: hdiffpatch sees to it."""
+"""A payload with more than one control character in so many bytes is a program's: hdiffpatch sees
+to it. Zeros do not count: texts inside an archive of tar are padded with them."""
 
 _WHOLE_SHARE = 4
 """The whole tree is tried only where one of so many bytes of the base is changed or dropped."""
@@ -106,8 +110,11 @@ class ChangedSet:
         payload_length = comparison.payload_length
         if memory_taken(comparison.near_length, payload_length) > memory_budget:
             return
-        alignments = _alignments(comparison)
-        pieces = min(alignments, key=lambda each: len(self._delta(comparison, each, 0, _DRAFT)[0]))
+        draft = _DRAFT if len(comparison.near) + payload_length > _DRAFT_LIMIT else None
+        pieces = min(
+            _alignments(comparison),
+            key=lambda each: len(self._delta(comparison, each, 0, draft)[0]),
+        )
         yield self._delta(comparison, pieces, 0)
         unchanged = sum(e.length for e in comparison.base.entries) - comparison.near_length
         room = memory_budget - OVERHEAD
@@ -166,7 +173,8 @@ def _alignments(comparison: Comparison) -> Iterator[list[Piece]]:
     near, payload = comparison.near, comparison.payload
     yield [Piece(len(payload), 0, 0)]
     longer = max(len(near), len(payload))
-    if not near or longer > _ALIGNED_LIMIT or payload.count(0) * _TEXT_SHARE > len(payload):
+    controls = len(payload) - len(payload.translate(None, _CONTROLS))
+    if not near or longer > _ALIGNED_LIMIT or controls * _TEXT_SHARE > len(payload):
         return
     alignment = Alignment(near)
     for thrift in THRIFTS if longer <= _TRIED_LIMIT else THRIFTS[1:2]:
