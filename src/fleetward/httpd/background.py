@@ -7,7 +7,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from fleetward.httpd.counters import ServerCounters
 from fleetward.httpd.limits import ServerLimits
@@ -15,6 +15,10 @@ from fleetward.httpd.message import Handler
 from fleetward.httpd.server import Server
 
 Ready = Callable[[str], None]
+
+
+_CLOSING_TURNS: Final = 5
+"""Turns of the loop in which transports that were closed last give their sockets back."""
 
 
 class LoopThread:
@@ -79,7 +83,11 @@ class LoopThread:
     async def _main_async(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        await self._run(self._on_ready, self._stop)
+        try:
+            await self._run(self._on_ready, self._stop)
+        finally:
+            for _ in range(_CLOSING_TURNS):
+                await asyncio.sleep(0)
 
     def _on_ready(self, url: str) -> None:
         self.url = url
