@@ -515,6 +515,17 @@ class TestOperatorsRollback:
         world.publish(V3)
         assert updated(world, disk).outcome is Outcome.INSTALLED
 
+    def test_it_never_returns_to_what_was_revoked(self) -> None:
+        world, disk = World(), fresh_disk()
+        first = world.publish(V1)
+        updated(world, disk)
+        world.publish(V2)
+        world.revoke(first)
+        updated(world, disk)
+        with pytest.raises(ConfigurationError, match="r1 of rules was revoked"):
+            world.agent(disk).roll_back(PRODUCT)
+        assert running(disk) == V2
+
     def test_it_needs_a_previous_release_and_a_subscription(self) -> None:
         world, disk = World(), fresh_disk()
         world.publish(V1)
@@ -634,6 +645,53 @@ def test_a_record_that_contradicts_itself_says_what_to_do() -> None:
     Records(Home(disk, HOME)).save(record_on(disk).having(state=State.ACTIVATING, current=None))
     report = updated(world, disk)
     assert "remove the record" in (report.reason or "")
+
+
+class TestFoldersThatPeopleTouch:
+    def test_a_folder_that_was_emptied_is_filled_again(self) -> None:
+        world, disk = World(), fresh_disk()
+        world.publish(V1)
+        updated(world, disk)
+        disk.remove_tree(FOLDER)
+        report = updated(world, disk)
+        assert (report.outcome, report.means) == (Outcome.INSTALLED, ("pack",))
+        assert running(disk) == V1
+
+    def test_a_link_that_was_removed_comes_back_without_a_fetch(self) -> None:
+        world, disk = World(), fresh_disk()
+        world.publish(V1)
+        updated(world, disk)
+        disk.remove(FOLDER / "current")
+        asked = len(world.fetcher.asked)
+        updated(world, disk)
+        assert running(disk) == V1
+        assert len(world.fetcher.asked) == asked
+
+    def test_a_base_that_is_gone_leads_to_the_pack(self) -> None:
+        world, disk = World(), fresh_disk()
+        world.publish(V1)
+        updated(world, disk)
+        disk.remove_tree(FOLDER)
+        world.publish(V2)
+        report = updated(world, disk)
+        assert report.means == ("pack",)
+        assert "is gone from" in (report.reason or "")
+        assert running(disk) == V2
+
+    def test_a_folder_named_current_is_not_written_over(self) -> None:
+        world, disk = World(), fresh_disk()
+        disk.make_folder(FOLDER / "current" / "precious")
+        world.publish(V1)
+        report = updated(world, disk)
+        assert isinstance(report.error, ConfigurationError)
+        assert "move it away" in str(report.error)
+        assert disk.listing(FOLDER / "current") == ["precious"]
+
+    def test_a_damaged_last_check_is_as_if_there_was_none(self) -> None:
+        world, disk = World(), fresh_disk()
+        with disk.create(HOME / "last-check.json") as file:
+            file.write(b"{")
+        assert load_last_check(world.agent(disk).home) is None
 
 
 def test_a_slot_that_somebody_removed_before_activation_is_staged_again() -> None:

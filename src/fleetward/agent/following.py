@@ -257,6 +257,8 @@ class Follower:
         current = record.current
         if current is None or current.tree != tree or record.state is not State.CONFIRMED:
             return True
+        if not self.installer.slots.is_in_place(current.slot):  # the folder moved, or was emptied
+            return True
         return self.repairs and not self.installer.is_whole(current)
 
     def _wait_or_leave(self, record: Record, floor: Floor, choice: Choice) -> None:

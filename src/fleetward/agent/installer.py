@@ -84,11 +84,17 @@ class Installer:
         """Return to the previous release because the operator asked.
 
         Raises:
-            ConfigurationError: there is no previous release, or an installation is under way.
+            ConfigurationError: there is no previous release, or it was revoked; nothing changes.
         """
-        if record.previous is None or record.current is None:
+        previous = record.previous
+        if previous is None or record.current is None or not self.slots.holds(previous.slot):
             raise ConfigurationError(
                 f"{record.product} has no previous release on this host to go back to"
+            )
+        if previous.tree in record.revoked:
+            raise ConfigurationError(
+                f"the previous release {previous.release} of {record.product} was revoked: wait "
+                "for the next one, or ask who publishes"
             )
         record = record.having(reason=OPERATORS_WISH)
         return self._drive(record, Event.OPERATOR_ROLLS_BACK)

@@ -112,6 +112,8 @@ class Obtainer:
                 tree = _verified(b"".join(result), step.makes)
 
     def _base(self, release: ReleaseName, have: Installed) -> TreeSource:
+        if not self.slots.holds(have.slot):
+            raise DigestError(f"the installed {release} is gone from {self.slots.path(have.slot)}")
         try:
             tree = self.slots.tree(have.slot)
         except UnsafeTreeError as error:

@@ -20,7 +20,7 @@ from fleetward.adapters.treefolder import TreeFolder
 from fleetward.core.digest import Sha256
 from fleetward.core.documents import TreeIdentity
 from fleetward.core.limits import TreeLimits
-from fleetward.errors import DigestError
+from fleetward.errors import ConfigurationError, DigestError
 from fleetward.wire.tar import FileBegins, FileBytes, FileEnds, TarReader
 
 
@@ -74,9 +74,11 @@ class Slots:
         Raises:
             DigestError: the tar is not `tree`; the slot is absent then.
             UnsafeTreeError: it is not canonical; the slot is absent then.
+            ConfigurationError: something else has the name `current`.
             DiskError: the disk is full or failing.
         """
         staging = self._slots / f".{slot}"
+        self._require_free_name()
         self._disk.make_folder(self._slots)
         self._disk.remove_tree(staging)
         self._disk.remove_tree(self.path(slot))
@@ -90,8 +92,17 @@ class Slots:
         self._disk.sync_folder(self._slots)
         return files
 
+    def is_in_place(self, slot: str) -> bool:
+        """Return whether the slot is there and `current` points at it."""
+        return self.holds(slot) and self.current() == slot
+
     def switch(self, slot: str | None) -> None:
-        """Point `current` at a slot; at nothing where it is None."""
+        """Point `current` at a slot; at nothing where it is None.
+
+        Raises:
+            ConfigurationError: something else has the name `current`.
+        """
+        self._require_free_name()
         current = self._folder / "current"
         if slot is None:
             self._disk.remove(current)
@@ -102,6 +113,14 @@ class Slots:
             self._disk.replace(temporary, current)
         if self._disk.kind(self._folder) is Kind.FOLDER:
             self._disk.sync_folder(self._folder)
+
+    def _require_free_name(self) -> None:
+        current = self._folder / "current"
+        if self._disk.kind(current) not in {Kind.ABSENT, Kind.LINK}:
+            raise ConfigurationError(
+                f"{current} is there already and no link of Fleetward's: move it away, or "
+                "subscribe with another folder"
+            )
 
     def prune(self, keep: Iterable[str]) -> None:
         """Remove every slot, and every unfinished one, but those named."""

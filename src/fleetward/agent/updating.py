@@ -26,6 +26,7 @@ from fleetward.core.rollout import HostPlace
 from fleetward.errors import (
     BusyError,
     DiskError,
+    DocumentError,
     FleetwardError,
     NetworkError,
     RejectedError,
@@ -215,13 +216,12 @@ class Agent:
 
 
 def load_last_check(home: Home) -> LastCheck | None:
-    """Return what the last run found, or None before the first.
+    """Return what the last run found; None before the first, or where the file is damaged.
 
-    Raises:
-        DocumentError: the file is damaged.
+    It only informs: nothing is decided by it, and the next run writes it anew.
     """
     try:
         content = home.disk.read(home.path / _LAST_CHECK_FILE)
-    except FileNotFoundError:
+        return decode_json(_LAST_CHECK_SCHEMA, LastCheck, content)
+    except (FileNotFoundError, DocumentError):
         return None
-    return decode_json(_LAST_CHECK_SCHEMA, LastCheck, content)
