@@ -229,7 +229,7 @@ def _channels(patient: Patient) -> Iterator[Finding]:
                 f"plan-now:{name}",
                 "warning",
                 f"channel {name} opens each release to all hosts at once",
-                "give it waves with `fleetward rollout`, or a ramp with `fleetward origin policy`",
+                "give it a ramp with `fleetward origin policy`",
             )
         releases = _releases(patient, channel)
         manifest = releases.manifests.get(channel.release.manifest) if releases else None
