@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.measuring import table
+
 NGINX = """
 daemon off; master_process off; pid {run}/pid; error_log {run}/error.log crit;
 events {{ worker_connections 4096; }}
@@ -37,6 +39,7 @@ from pathlib import Path
 from fleetward.httpd.background import serve
 from fleetward.httpd.files import RepositoryHandler
 from fleetward.httpd.server import Server
+
 async def main():
     server = Server(RepositoryHandler(Path(sys.argv[1])))
     await serve(server, "127.0.0.1", int(sys.argv[2]), ready=print, stop=asyncio.Event())
@@ -148,15 +151,21 @@ def report(
             for row, (path, headers) in rows.items():
                 url = f"http://127.0.0.1:{port}{path}"
                 results[row, name] = measure(wrk, pid, url, headers, options)
-    print(f"{'':8}" + "".join(f"{name:>36}" for name in servers))
+    print("\n## Serving a repository\n")
+    print(
+        f"Requests a second by wrk over {options.connections} connections, on the same two cores; "
+        "in brackets per CPU-second of the server, and that beside nginx's.\n"
+    )
+    lines = []
     for row in rows:
-        line = f"{row:8}"
+        cells = [row]
         for name in servers:
             rate, per_cpu = results[row, name]
             beside = results.get((row, "nginx"))
-            ratio = f" ({per_cpu / beside[1]:.2f})" if beside else ""
-            line += f"{rate:12,.0f}/s {per_cpu:10,.0f}/CPU-s{ratio:8}"
-        print(line)
+            ratio = f"; {per_cpu / beside[1]:.2f}" if beside else ""
+            cells.append(f"{rate:,.0f} ({per_cpu:,.0f}{ratio})")
+        lines.append(cells)
+    table(["answer", *servers], lines)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def main() -> None:
         cost = cost_of(["sh", "-c", peer])
         rows.append(
             [
-                "tar | zstd -19",
+                "`tar`, then `zstd -19`",
                 f"{cost.wall:.1f} s",
                 f"{cost.cpu:.1f} s",
                 f"{cost.peak_mib:.0f} MiB",
