@@ -126,8 +126,8 @@ _PIECE = 256 * 1024
 
 
 @contextmanager
-def _disk_errors(doing: str, path: Path) -> Generator[None]:
-    """Turn OSError, but FileNotFoundError, into DiskError."""
+def disk_errors(doing: str, path: Path) -> Generator[None]:
+    """Turn every OSError but FileNotFoundError into a DiskError that says what to do."""
     try:
         yield
     except FileNotFoundError:
@@ -148,11 +148,11 @@ class _RealFile:
         self._path = path
 
     def write(self, content: bytes) -> None:
-        with _disk_errors("write", self._path):
+        with disk_errors("write", self._path):
             self._stream.write(content)
 
     def sync(self) -> None:
-        with _disk_errors("sync", self._path):
+        with disk_errors("sync", self._path):
             self._stream.flush()
             os.fsync(self._stream.fileno())
 
@@ -163,7 +163,7 @@ class SystemDisk:
     def kind(self, path: Path) -> Kind:
         """Return what `path` is, not following a link."""
         try:
-            with _disk_errors("look at", path):
+            with disk_errors("look at", path):
                 mode = path.lstat().st_mode
         except FileNotFoundError:
             return Kind.ABSENT
@@ -175,27 +175,27 @@ class SystemDisk:
 
     def size(self, path: Path) -> int:
         """Return a file's length in bytes."""
-        with _disk_errors("look at", path):
+        with disk_errors("look at", path):
             return path.lstat().st_size
 
     def is_executable(self, path: Path) -> bool:
         """Return whether the owner may execute the file."""
-        with _disk_errors("look at", path):
+        with disk_errors("look at", path):
             return bool(path.lstat().st_mode & stat.S_IXUSR)
 
     def listing(self, path: Path) -> list[str]:
         """Return the sorted names in a folder."""
-        with _disk_errors("list", path):
+        with disk_errors("list", path):
             return sorted(os.listdir(path))
 
     def read(self, path: Path) -> bytes:
         """Return a whole file."""
-        with _disk_errors("read", path), _open(path, os.O_RDONLY) as stream:
+        with disk_errors("read", path), _open(path, os.O_RDONLY) as stream:
             return stream.read()
 
     def pieces(self, path: Path) -> Iterator[bytes]:
         """Yield a file in pieces of 256 KiB."""
-        with _disk_errors("read", path), _open(path, os.O_RDONLY) as stream:
+        with disk_errors("read", path), _open(path, os.O_RDONLY) as stream:
             while piece := stream.read(_PIECE):
                 yield piece
 
@@ -203,7 +203,7 @@ class SystemDisk:
         """Create a folder and its parents, each synced into its parent."""
         missing = [p for p in (path, *path.parents) if self.kind(p) is Kind.ABSENT]
         for folder in reversed(missing):
-            with _disk_errors("create", folder):
+            with disk_errors("create", folder):
                 folder.mkdir(0o700 if private and folder == path else 0o777, exist_ok=True)
             self.sync_folder(folder.parent)
         if not missing and not path.is_dir():
@@ -215,7 +215,7 @@ class SystemDisk:
     ) -> Generator[OpenFile]:
         """Open a new or emptied file for writing."""
         mode = 0o755 if executable else 0o600 if private else 0o644
-        with _disk_errors("write", path):
+        with disk_errors("write", path):
             stream = _open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
             os.fchmod(stream.fileno(), mode)
         with _closing(stream, path):
@@ -224,41 +224,41 @@ class SystemDisk:
     @contextmanager
     def append(self, path: Path) -> Generator[OpenFile]:
         """Open a file for writing at its end."""
-        with _disk_errors("write", path):
+        with disk_errors("write", path):
             stream = _open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         with _closing(stream, path):
             yield _RealFile(stream, path)
 
     def replace(self, source: Path, target: Path) -> None:
         """Give `source` the name `target`, atomically."""
-        with _disk_errors("replace", target):
+        with disk_errors("replace", target):
             os.replace(source, target)
 
     def link(self, content: str, path: Path) -> None:
         """Create a symbolic link at `path`."""
-        with _disk_errors("link", path):
+        with disk_errors("link", path):
             path.symlink_to(content)
 
     def read_link(self, path: Path) -> str:
         """Return a link's content."""
         if self.kind(path) is not Kind.LINK:
             raise FileNotFoundError(path)
-        with _disk_errors("read", path):
+        with disk_errors("read", path):
             return os.readlink(path)
 
     def remove(self, path: Path) -> None:
         """Remove a file or a link; nothing where it is absent."""
-        with contextlib.suppress(FileNotFoundError), _disk_errors("remove", path):
+        with contextlib.suppress(FileNotFoundError), disk_errors("remove", path):
             path.unlink()
 
     def remove_tree(self, path: Path) -> None:
         """Remove a folder and all in it; nothing where it is absent."""
-        with contextlib.suppress(FileNotFoundError), _disk_errors("remove", path):
+        with contextlib.suppress(FileNotFoundError), disk_errors("remove", path):
             shutil.rmtree(path)
 
     def sync_folder(self, path: Path) -> None:
         """Make the names in a folder survive power loss."""
-        with _disk_errors("sync", path):
+        with disk_errors("sync", path):
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(descriptor)
@@ -268,7 +268,7 @@ class SystemDisk:
     @contextmanager
     def lock(self, path: Path) -> Generator[None]:
         """Hold the lock file `path`; the system gives it back when the process ends."""
-        with _disk_errors("lock", path):
+        with disk_errors("lock", path):
             stream = _open(path, os.O_RDWR | os.O_CREAT, 0o644)
         with stream:
             try:
@@ -297,5 +297,5 @@ def _closing(stream: BinaryIO, path: Path) -> Generator[None]:
         with contextlib.suppress(OSError):
             stream.close()
         raise
-    with _disk_errors("write", path):
+    with disk_errors("write", path):
         stream.close()

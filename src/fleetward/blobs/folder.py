@@ -9,32 +9,19 @@ read by `sendfile` while it is written.
 """
 
 import contextlib
-import errno
 import hashlib
 import os
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from fleetward.adapters.disk import disk_errors
 from fleetward.blobs.store import BlobWriter, StoredBlob
 from fleetward.core.digest import Sha256, parse_sha256, sha256_of
-from fleetward.errors import DigestError, DiskError, DocumentError
+from fleetward.errors import DigestError, DocumentError
 
 _PIECE: Final = 1024 * 1024
 _TAG_DIGITS: Final = 16
-
-
-@contextmanager
-def _disk_errors(doing: str, path: Path) -> Generator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        advice = "free some space" if full else "look at the disk"
-        raise DiskError(f"cannot {doing} {path}: {error.strerror}; {advice}") from error
 
 
 class FolderStore:
@@ -48,7 +35,7 @@ class FolderStore:
         """
         self._blobs = root / "blobs" / "sha256"
         self._partials = root / "partial"
-        with _disk_errors("create", root):
+        with disk_errors("create", root):
             self._blobs.mkdir(parents=True, exist_ok=True)
             self._partials.mkdir(exist_ok=True)
 
@@ -58,7 +45,7 @@ class FolderStore:
 
     def open(self, digest: Sha256) -> BinaryIO:
         """Open a blob for reading."""
-        with _disk_errors("read", self._path(digest)):
+        with disk_errors("read", self._path(digest)):
             descriptor = os.open(self._path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         return os.fdopen(descriptor, "rb")
 
@@ -75,7 +62,7 @@ class FolderStore:
     def remove(self, digest: Sha256) -> None:
         """Remove a blob; nothing where it is not kept."""
         path = self._path(digest)
-        with contextlib.suppress(FileNotFoundError), _disk_errors("remove", path):
+        with contextlib.suppress(FileNotFoundError), disk_errors("remove", path):
             path.unlink()
             _sync_folder(path.parent)
 
@@ -92,7 +79,7 @@ class _FileWriter:
         self._partials = partials
         self._path = self._partial(source)
         self._source = source
-        with _disk_errors("write", self._path):
+        with disk_errors("write", self._path):
             self._descriptor = os.open(
                 self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
             )
@@ -132,7 +119,7 @@ class _FileWriter:
         view = memoryview(piece)
         if self._offset < self._length:
             view = view[self._compare(view) :]
-        with _disk_errors("write", self._path):
+        with disk_errors("write", self._path):
             at = self._length
             while view:
                 taken = os.pwrite(self._descriptor, view, at)
@@ -155,14 +142,14 @@ class _FileWriter:
     def _cut_here(self) -> None:
         self._rewrites += 1
         self._length = self._offset
-        with _disk_errors("write", self._path):
+        with disk_errors("write", self._path):
             os.ftruncate(self._descriptor, self._offset)
 
     def _adopt(self) -> None:
         """Note that the current source has sent all bytes that are there."""
         path = self._partial(self._source)
         if path != self._path:
-            with _disk_errors("rename", path):
+            with disk_errors("rename", path):
                 os.replace(self._path, path)  # noqa: PTH105, TID251 (open for sendfile)
             self._path = path
 
@@ -184,7 +171,7 @@ class _FileWriter:
         """Keep the blob: verified, synced, then named."""
         try:
             self.verify()
-            with _disk_errors("keep", self._target):
+            with disk_errors("keep", self._target):
                 os.fsync(self._descriptor)
                 if not self._target.parent.is_dir():
                     self._target.parent.mkdir(exist_ok=True)
