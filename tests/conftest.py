@@ -14,7 +14,7 @@ settings.register_profile(
     "slow",
     deadline=None,
     print_blob=True,
-    max_examples=2000,
+    max_examples=300,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("FLEETWARD_HYPOTHESIS", "default"))
