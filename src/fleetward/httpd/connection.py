@@ -297,7 +297,15 @@ class Connection(asyncio.Protocol):
         self._phase = Phase.ANSWERING
         self._host.counters.requests += 1
         target = head.target
-        return Request(head.method, target.path, target.query, head.headers, body, self._peer)
+        return Request(
+            head.method,
+            target.path,
+            target.query,
+            head.headers,
+            body,
+            self._peer,
+            target.authority,
+        )
 
     def _take_head(self, out: list[bytes]) -> Head | None:
         buffer = self._buffer

@@ -39,6 +39,7 @@ class Request:
         headers: by lower-case name; repeated ones joined by `, `.
         body: at most what the handler asked for; empty for most.
         peer: the client's address, without port.
+        authority: see `httpd.target.Target`; set where the request is one to a proxy.
     """
 
     method: str
@@ -47,6 +48,7 @@ class Request:
     headers: Mapping[bytes, bytes]
     body: bytes = b""
     peer: str = ""
+    authority: str = ""
 
 
 class Growth(Protocol):

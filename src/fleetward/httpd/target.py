@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from fleetward.httpd.message import RefusedRequestError
 
-_ABSOLUTE = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
+_ABSOLUTE = re.compile(rb"(https?)://([^/?#@]+)", re.IGNORECASE)
 _ESCAPE = re.compile(rb"%(?:([0-9A-Fa-f]{2})|)")
 _PLAIN = re.compile(rb"(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 
@@ -21,10 +21,13 @@ class Target(NamedTuple):
     Attributes:
         path: absolute, decoded, without `.`, `..` or empty segments (one may end it).
         query: what follows `?`, not decoded; empty where there is none.
+        authority: `scheme://host[:port]`, lower case, of a target in absolute form (a request to
+            a proxy); empty in origin form.
     """
 
     path: str
     query: str
+    authority: str = ""
 
 
 @lru_cache(maxsize=4096)
@@ -32,20 +35,29 @@ def parse_target(raw: bytes) -> Target:
     """Return what the bytes of a request target mean; origin form or absolute form.
 
     Raises:
-        RefusedRequestError: 400: another form, a fragment, a broken escape, a control character,
-            not UTF-8, or `..` above the root.
+        RefusedRequestError: 400: another form, a user in the authority, a fragment, a broken
+            escape, a control character, not UTF-8, or `..` above the root.
     """
     if _PLAIN.fullmatch(raw):
         return Target(raw.decode("ascii"), "")
     absolute = _ABSOLUTE.match(raw)
+    authority = ""
     if absolute:
+        authority = _authority(absolute)
         raw = raw[absolute.end() :] or b"/"
         if raw.startswith(b"?"):
             raw = b"/" + raw
     if not raw.startswith(b"/") or b"#" in raw:
         raise RefusedRequestError(400, "the request target is neither a path nor a URL")
     path, _, query = raw.partition(b"?")
-    return Target(_normalise(_decode(path)), query.decode("latin-1"))
+    return Target(_normalise(_decode(path)), query.decode("latin-1"), authority)
+
+
+def _authority(match: re.Match[bytes]) -> str:
+    try:
+        return f"{match[1].decode('ascii')}://{match[2].decode('ascii')}".lower()
+    except UnicodeDecodeError as error:
+        raise RefusedRequestError(400, "the authority is not ASCII") from error
 
 
 def _decode(path: bytes) -> str:
