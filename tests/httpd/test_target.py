@@ -9,27 +9,27 @@ from fleetward.httpd.target import parse_target
 
 
 @pytest.mark.parametrize(
-    ("raw", "path", "query"),
+    ("raw", "path", "query", "authority"),
     [
-        (b"/", "/", ""),
-        (b"/metadata/timestamp.json", "/metadata/timestamp.json", ""),
-        (b"/a/../b", "/b", ""),
-        (b"/a/./b//c", "/a/b/c", ""),
-        (b"/a/%2e%2E/b", "/b", ""),
-        (b"/a%2Fb", "/a/b", ""),
-        (b"/a/b/..", "/a/", ""),
-        (b"/a/..", "/", ""),
-        (b"/%61", "/a", ""),
-        (b"/%2541", "/%41", ""),
-        (b"/v1/watch?after=7&x=%00", "/v1/watch", "after=7&x=%00"),
-        (b"http://relay:2967/a?b", "/a", "b"),
-        (b"HTTPS://relay", "/", ""),
-        (b"http://relay?q", "/", "q"),
-        (b"/caf%C3%A9", "/café", ""),
+        (b"/", "/", "", ""),
+        (b"/metadata/timestamp.json", "/metadata/timestamp.json", "", ""),
+        (b"/a/../b", "/b", "", ""),
+        (b"/a/./b//c", "/a/b/c", "", ""),
+        (b"/a/%2e%2E/b", "/b", "", ""),
+        (b"/a%2Fb", "/a/b", "", ""),
+        (b"/a/b/..", "/a/", "", ""),
+        (b"/a/..", "/", "", ""),
+        (b"/%61", "/a", "", ""),
+        (b"/%2541", "/%41", "", ""),
+        (b"/v1/watch?after=7&x=%00", "/v1/watch", "after=7&x=%00", ""),
+        (b"http://relay:2967/a?b", "/a", "b", "http://relay:2967"),
+        (b"HTTPS://relay", "/", "", "https://relay"),
+        (b"http://relay?q", "/", "q", "http://relay"),
+        (b"/caf%C3%A9", "/café", "", ""),
     ],
 )
-def test_a_target_means_one_path(raw: bytes, path: str, query: str) -> None:
-    assert parse_target(raw) == (path, query)
+def test_a_target_means_one_path(raw: bytes, path: str, query: str, authority: str) -> None:
+    assert parse_target(raw) == (path, query, authority)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,9 @@ def test_a_target_means_one_path(raw: bytes, path: str, query: str) -> None:
         b"relay:2967",
         b"metadata/timestamp.json",
         b"ftp://relay/a",
+        b"http://user@relay/a",
+        b"http://user:secret@relay/a",
+        b"http://caf\xc3\xa9/a",
         b"/a#b",
         b"/..",
         b"/../etc/passwd",

@@ -7,8 +7,9 @@ let one upstream send a relay to any address.
 import asyncio
 import ssl
 from collections.abc import Iterable
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from fleetward.errors import NetworkError, SlowTransferError
 from fleetward.httpd.endpoint import Endpoint
@@ -17,6 +18,21 @@ from fleetward.httpd.limits import ClientLimits
 from fleetward.httpd.message import encode_headers
 
 _COMMON: Final = (("User-Agent", "fleetward"), ("Accept-Encoding", "identity"))
+
+
+class Pace(Protocol):
+    """What spreads received bytes over time; see `UpstreamClient`."""
+
+    async def take(self, count: int) -> None:
+        """Return once `count` more bytes may be received."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    raw: bytes
+    has_body: bool
+    seconds: float | None
 
 
 class UpstreamResponse:
@@ -49,13 +65,16 @@ class UpstreamResponse:
         self._client.give_back(self._exchange)
 
     async def next_piece(self) -> bytes:
-        """Return the next piece of the body; empty at its end.
+        """Return the next piece of the body, once the pace allows it; empty at its end.
 
         Raises:
             NetworkError: the upstream failed in the middle.
             SlowTransferError: it stopped, or fell under the minimum rate.
         """
-        return await self._exchange.next_piece()
+        piece = await self._exchange.next_piece()
+        if piece and self._client.pace is not None:
+            await self._client.pace.take(len(piece))
+        return piece
 
     async def read(self, max_bytes: int, seconds: float) -> bytes:
         """Return the whole body.
@@ -86,6 +105,7 @@ class UpstreamClient:
     Attributes:
         endpoint: whom.
         traffic: what went over its connections so far.
+        pace: spreads what bodies bring over time; None leaves it to the network.
     """
 
     def __init__(
@@ -95,6 +115,7 @@ class UpstreamClient:
         limits: ClientLimits | None = None,
         tls: ssl.SSLContext | None = None,
         proxy: Endpoint | None = None,
+        pace: Pace | None = None,
     ) -> None:
         """Take what to connect to; nothing is connected yet.
 
@@ -103,8 +124,10 @@ class UpstreamClient:
             limits: what it may take.
             tls: for https; None takes the system's certificate authorities.
             proxy: an HTTP proxy to go through.
+            pace: see the attribute.
         """
         self.endpoint = endpoint
+        self.pace = pace
         self.traffic = Traffic()
         self._limits = limits or ClientLimits()
         self._tls = tls
@@ -114,32 +137,52 @@ class UpstreamClient:
     async def get(
         self, path: str, headers: Iterable[tuple[str, str]] = (), *, method: str = "GET"
     ) -> UpstreamResponse:
+        """Send a request without a body; as `request`."""
+        return await self.request(method, path, headers)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        headers: Iterable[tuple[str, str]] = (),
+        *,
+        body: bytes = b"",
+        seconds: float | None = None,
+    ) -> UpstreamResponse:
         """Send a request; use the response in `async with`.
 
+        A request is sent again where a kept connection turns out to be closed, so a POST must be
+        one that may arrive twice.
+
         Args:
-            path: absolute, ASCII, without characters that need an escape.
-            headers: besides Host, User-Agent and Accept-Encoding.
-            method: GET or HEAD.
+            method: GET, HEAD or POST.
+            path: absolute, ASCII, without characters that need an escape; may have a query.
+            headers: besides Host, User-Agent, Accept-Encoding and Content-Length.
+            body: of a POST.
+            seconds: how long the response's head may take, in place of `head_timeout` (a long
+                poll waits longer).
 
         Raises:
             NetworkError: no connection, or it failed before the head was whole.
             SlowTransferError: no connection or no head in time.
         """
-        raw = self._encode(method, path, headers)
-        has_body = method != "HEAD"
+        if body or method == "POST":
+            headers = (*headers, ("Content-Length", str(len(body))))
+        asked = _Asked(self._encode(method, path, headers) + body, method != "HEAD", seconds)
         kept = self._take_idle()
         if kept is not None:
             try:
-                return await self._ask(kept, raw, has_body=has_body)
+                return await self._ask(kept, asked)
             except SlowTransferError:
                 raise
             except NetworkError:
                 pass  # It was closed between two requests, which is nobody's failure.
-        return await self._ask(await self._connect(), raw, has_body=has_body)
+        return await self._ask(await self._connect(), asked)
 
-    async def _ask(self, exchange: Exchange, raw: bytes, *, has_body: bool) -> UpstreamResponse:
+    async def _ask(self, exchange: Exchange, asked: "_Asked") -> UpstreamResponse:
         try:
-            return UpstreamResponse(self, exchange, await exchange.request(raw, has_body=has_body))
+            head = await exchange.request(asked.raw, has_body=asked.has_body, seconds=asked.seconds)
+            return UpstreamResponse(self, exchange, head)
         except BaseException:
             exchange.close()
             raise

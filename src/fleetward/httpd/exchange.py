@@ -156,12 +156,15 @@ class Exchange(asyncio.Protocol):
 
     # -- what the client calls ---------------------------------------------------------------
 
-    async def request(self, raw: bytes, *, has_body: bool = True) -> ResponseHead:
+    async def request(
+        self, raw: bytes, *, has_body: bool = True, seconds: float | None = None
+    ) -> ResponseHead:
         """Send a request and return the response's head.
 
         Args:
             raw: the whole request.
             has_body: False for HEAD and CONNECT, whose responses have none whatever they say.
+            seconds: how long the head may take, in place of `head_timeout`.
 
         Raises:
             NetworkError: the upstream failed or broke a rule.
@@ -174,8 +177,10 @@ class Exchange(asyncio.Protocol):
             self._traffic.requests += 1
             self._traffic.sent_bytes += len(raw)
             self._transport.write(raw)
+        if seconds is None:
+            seconds = self._limits.head_timeout.total_seconds()
         try:
-            async with asyncio.timeout(self._limits.head_timeout.total_seconds()):
+            async with asyncio.timeout(seconds):
                 while self._head is None:
                     await self._wait()
         except TimeoutError as error:

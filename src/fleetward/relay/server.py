@@ -18,6 +18,7 @@ from fleetward.relay.blobs import BlobCache
 from fleetward.relay.counters import RelayCounters
 from fleetward.relay.documents import DocumentCache, DocumentShelf
 from fleetward.relay.handler import RelayHandler, RelayStatus
+from fleetward.relay.part import Part
 from fleetward.relay.settings import RelaySettings
 from fleetward.relay.sources import Source, Sources
 from fleetward.relay.timestamp import TimestampCache
@@ -32,6 +33,7 @@ class Relay:
         handler: what answers.
         sources: whom it asks.
         counters: what it has done.
+        parts: its services beside the cache.
     """
 
     def __init__(
@@ -70,7 +72,12 @@ class Relay:
         documents = DocumentCache(shelf, files, self.sources)
         blobs = BlobCache(store, files, self.sources)
         status = RelayStatus(self.sources, self.counters, served, blobs)
-        self.handler = RelayHandler(self._timestamp, documents, blobs, status)
+        self.parts: tuple[Part, ...] = ()
+        status.tell_of(self.parts)
+        routes = list(status.routes())
+        for part in self.parts:
+            routes += part.routes()
+        self.handler = RelayHandler(self._timestamp, documents, blobs, routes)
         self.server = Server(
             self.handler,
             limits=settings.server_limits,
@@ -93,12 +100,32 @@ class Relay:
         with self._disk.lock(self._settings.cache / ".lock"):
             self._restore_timestamp()
             try:
-                await serve(
-                    self.server, self._settings.host, self._settings.port, ready=ready, stop=stop
-                )
+                await self._serve(ready, stop)
             finally:
                 await self.handler.stop()
                 await self.sources.close()
+
+    async def _serve(self, ready: Ready, stop: asyncio.Event) -> None:
+        """Serve, with the parts in the background; the failure of one ends the relay."""
+        address = (self._settings.host, self._settings.port)
+        failures: list[BaseException] = []
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                failures.append(error)
+                stop.set()
+
+        running = [asyncio.create_task(part.run()) for part in self.parts]
+        for task in running:
+            task.add_done_callback(ended)
+        try:
+            await serve(self.server, *address, ready=ready, stop=stop)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        if failures:
+            raise failures[0]
 
     def _restore_timestamp(self) -> None:
         file = self._settings.cache / TIMESTAMP_PATH

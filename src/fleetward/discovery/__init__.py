@@ -1,0 +1,1 @@
+"""Where relays are: DNS SRV and mDNS, as unverified hints of addresses to try."""

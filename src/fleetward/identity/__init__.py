@@ -1,0 +1,1 @@
+"""Who signs a status report: host and console keys, DSSE envelopes, sealed payloads."""
