@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 
 from fleetward.adapters.clock import Clock, SystemClock
 from fleetward.adapters.disk import Disk, SystemDisk
@@ -72,7 +73,19 @@ class Relay:
         documents = DocumentCache(shelf, files, self.sources)
         blobs = BlobCache(store, files, self.sources)
         status = RelayStatus(self.sources, self.counters, served, blobs)
-        self.parts: tuple[Part, ...] = ()
+        self.parts = _parts(
+            Ground(
+                settings,
+                self._clock,
+                self._disk,
+                store,
+                self.sources,
+                self._timestamp,
+                blobs,
+                self.counters,
+                served,
+            )
+        )
         status.tell_of(self.parts)
         routes = list(status.routes())
         for part in self.parts:
@@ -132,6 +145,39 @@ class Relay:
         with contextlib.suppress(OSError):
             age = self._clock.now().timestamp() - file.stat().st_mtime
             self._timestamp.restore(file.read_bytes(), age)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What parts are built on.
+
+    Attributes:
+        settings: of the relay.
+        clock: the wall clock.
+        disk: where the parts keep what they must not lose.
+        store: the blobs.
+        sources: the upstreams.
+        timestamp: the timestamp's cache.
+        blobs: the blobs' cache.
+        counters: of the cache.
+        served: of the server.
+    """
+
+    settings: RelaySettings
+    clock: Clock
+    disk: Disk
+    store: WriteStore
+    sources: Sources
+    timestamp: TimestampCache
+    blobs: BlobCache
+    counters: RelayCounters
+    served: ServerCounters
+
+
+def _parts(ground: Ground) -> tuple[Part, ...]:
+    """Return the relay's services, each where its settings ask for it."""
+    parts: list[Part] = []
+    return tuple(parts)
 
 
 def _sources(settings: RelaySettings) -> tuple[Source, ...]:

@@ -5,6 +5,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from fleetward.config.relay import (
+    BandwidthSettings,
+    ClientSettings,
+    DiscoverySettings,
+    MirrorSettings,
+    PassthroughSettings,
+    PushSettings,
+    SpoolSettings,
+    StorageSettings,
+)
 from fleetward.core.limits import GIB, KIB, MIB
 from fleetward.errors import ConfigurationError
 from fleetward.httpd.limits import ClientLimits, ServerLimits
@@ -89,6 +99,15 @@ class RelaySettings:
         limits: of the relay itself.
         server_limits: of the connections from clients.
         client_limits: of the connections to upstreams.
+        console: URL of the console; empty where check-ins are not carried.
+        storage: what the cache may keep.
+        bandwidth: what may be taken from upstreams.
+        clients: what clients may take.
+        push: how news travel.
+        spool: check-ins on their way.
+        discovery: how hosts find this relay.
+        mirrors: what is served to software without an agent.
+        passthroughs: unsigned upstreams that are cached.
     """
 
     upstreams: tuple[str, ...]
@@ -101,3 +120,12 @@ class RelaySettings:
     limits: RelayLimits = field(default_factory=RelayLimits)
     server_limits: ServerLimits = field(default_factory=ServerLimits)
     client_limits: ClientLimits = field(default_factory=ClientLimits)
+    console: str = ""
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    bandwidth: BandwidthSettings = field(default_factory=BandwidthSettings)
+    clients: ClientSettings = field(default_factory=ClientSettings)
+    push: PushSettings = field(default_factory=PushSettings)
+    spool: SpoolSettings = field(default_factory=SpoolSettings)
+    discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
+    mirrors: tuple[MirrorSettings, ...] = ()
+    passthroughs: tuple[PassthroughSettings, ...] = ()
