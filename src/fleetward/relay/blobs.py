@@ -106,7 +106,7 @@ class BlobCache:
         """Answer HEAD of a blob that is not here by asking upstream, without filling it."""
         for source in self._sources.candidates(digest):
             try:
-                async with await source.client.get("/" + path.path, method="HEAD") as response:
+                async with await source.get("/" + path.path, method="HEAD") as response:
                     verdict, length = verdict_of(response), response.length
             except NetworkError:
                 self._sources.failed(source)

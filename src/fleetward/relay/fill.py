@@ -165,7 +165,7 @@ class Fill:
         start = writer.offset
         headers = (("Range", f"bytes={start}-"),) if start else ()
         path = "/" + blob_path(self.digest)
-        async with await source.client.get(path, headers) as response:
+        async with await source.get(path, headers) as response:
             if self._is_already_whole(source, response, writer):
                 return
             verdict = verdict_of(response)

@@ -19,6 +19,7 @@ from fleetward.relay.blobs import BlobCache
 from fleetward.relay.counters import RelayCounters
 from fleetward.relay.documents import DocumentCache, DocumentShelf
 from fleetward.relay.handler import RelayHandler, RelayStatus
+from fleetward.relay.news import News
 from fleetward.relay.part import Part
 from fleetward.relay.settings import RelaySettings
 from fleetward.relay.sources import Source, Sources
@@ -84,6 +85,7 @@ class Relay:
                 blobs,
                 self.counters,
                 served,
+                self.sources.news,
             )
         )
         status.tell_of(self.parts)
@@ -161,6 +163,7 @@ class Ground:
         blobs: the blobs' cache.
         counters: of the cache.
         served: of the server.
+        news: told of each new timestamp.
     """
 
     settings: RelaySettings
@@ -172,6 +175,7 @@ class Ground:
     blobs: BlobCache
     counters: RelayCounters
     served: ServerCounters
+    news: News
 
 
 def _parts(ground: Ground) -> tuple[Part, ...]:

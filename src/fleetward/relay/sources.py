@@ -12,7 +12,7 @@ blob that it falsified. Statuses have one meaning each:
 
 import asyncio
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from fleetward.core.digest import Sha256, sha256_of
@@ -20,9 +20,12 @@ from fleetward.errors import DigestError, NetworkError
 from fleetward.httpd.client import UpstreamClient, UpstreamResponse
 from fleetward.relay.absent import AbsentNames
 from fleetward.relay.counters import RelayCounters
+from fleetward.relay.news import News
 from fleetward.relay.settings import RelayLimits
 
 _MAX_FALSE_DIGESTS = 1024
+
+Headers = tuple[tuple[str, str], ...]
 
 
 class Verdict(enum.Enum):
@@ -48,11 +51,13 @@ class Source:
 
     Attributes:
         client: how it is asked.
+        headers: sent with every request (`Via`).
         failures: in a row.
     """
 
-    def __init__(self, client: UpstreamClient, limits: RelayLimits) -> None:
+    def __init__(self, client: UpstreamClient, limits: RelayLimits, headers: Headers = ()) -> None:
         self.client = client
+        self.headers = headers
         self.failures = 0
         self._limits = limits
         self._paused_until = 0.0
@@ -63,6 +68,16 @@ class Source:
     def name(self) -> str:
         """Return its URL, which also names its partial files."""
         return str(self.client.endpoint)
+
+    async def get(
+        self, path: str, headers: Iterable[tuple[str, str]] = (), *, method: str = "GET"
+    ) -> UpstreamResponse:
+        """Ask it, with the headers of every request; as `UpstreamClient.get`.
+
+        Raises:
+            NetworkError: as there.
+        """
+        return await self.client.get(path, (*self.headers, *headers), method=method)
 
     def is_paused(self, now: float) -> bool:
         """Return whether it failed just now."""
@@ -133,6 +148,7 @@ class Sources:
         limits: of the relay.
         counters: of the relay.
         absent: names that no upstream has, as far as known.
+        news: told of each new timestamp.
     """
 
     def __init__(
@@ -142,6 +158,7 @@ class Sources:
         self.limits = limits
         self.counters = counters
         self.absent = AbsentNames(limits)
+        self.news = News()
 
     def __iter__(self) -> Iterator[Source]:
         """Yield them in the configured order."""
@@ -208,7 +225,7 @@ class Sources:
 
     async def _fetch_from(self, source: Source, path: str, max_bytes: int, etag: str) -> Outcome:
         headers = (("If-None-Match", etag),) if etag else ()
-        async with await source.client.get(path, headers) as response:
+        async with await source.get(path, headers) as response:
             verdict = verdict_of(response)
             if verdict is Verdict.CONTENT and response.status == 200:
                 seconds = self.limits.document_deadline.total_seconds()
@@ -220,6 +237,11 @@ class Sources:
             if verdict is Verdict.ABSENT:
                 return Absent()
             raise NetworkError(f"{source.name} answered {response.status} for {path}")
+
+    def send_always(self, headers: Headers) -> None:
+        """Send these headers with every request from now on, to every source."""
+        for source in self._sources:
+            source.headers = headers
 
     def states(self) -> list[dict[str, str]]:
         """Return each source's URL and whether it is asked: `ready`, `paused` or `false`."""
