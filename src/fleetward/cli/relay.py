@@ -9,13 +9,23 @@ from typing import Annotated
 
 import typer
 
+from fleetward.adapters.disk import SystemDisk
 from fleetward.cli.listening import parse_listen, print_listening
-from fleetward.errors import ConfigurationError
+from fleetward.config.relay import RelayFileSettings, TlsFileSettings, load_relay_settings
+from fleetward.config.strict import toml_text
+from fleetward.errors import ConfigurationError, UsageError
 from fleetward.httpd import loops
 from fleetward.relay.server import run_relay
-from fleetward.relay.settings import RelaySettings
+from fleetward.relay.settings import RelaySettings, server_limits
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="Settings in TOML; flags win. See `relay settings`."
+    ),
+]
 
 
 @app.callback()
@@ -26,12 +36,26 @@ def relay() -> None:
 @app.command()
 def run(
     upstream: Annotated[
-        list[str], typer.Option("--upstream", metavar="URL", help="An origin or relay; in order.")
-    ],
-    cache: Annotated[Path, typer.Option("--cache", metavar="DIR", help="Where blobs are kept.")],
+        list[str] | None,
+        typer.Option("--upstream", metavar="URL", help="An origin or relay; in order."),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", metavar="DIR", help="Where blobs are kept.")
+    ] = None,
     listen: Annotated[
-        str, typer.Option("--listen", metavar="HOST:PORT", help="HOST:0 takes a free port.")
-    ] = "0.0.0.0:2967",
+        str | None,
+        typer.Option("--listen", metavar="HOST:PORT", help="Default 0.0.0.0:2967; 0 is free."),
+    ] = None,
+    console: Annotated[
+        str | None, typer.Option("--console", metavar="URL", help="Carry check-ins to it.")
+    ] = None,
+    config: Config = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="PEM", help="Serve https with it.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="PEM", help="The certificate's key.")
+    ] = None,
     ca_bundle: Annotated[
         Path | None, typer.Option("--ca-bundle", help="Trust these authorities (PEM) upstream.")
     ] = None,
@@ -45,17 +69,85 @@ def run(
     Example: fleetward relay run --upstream https://origin.example --cache /var/cache/fleetward
     --listen 0.0.0.0:2967
     """
-    host, port = parse_listen(listen)
-    settings = RelaySettings(
-        upstreams=tuple(url.rstrip("/") for url in upstream),
-        cache=cache.absolute(),
-        host=host,
-        port=port,
-        upstream_tls=_authorities(ca_bundle),
-        proxy=proxy or "",
-    )
+    chosen = _settings_of(config)
+    flags = {
+        "upstreams": tuple(upstream or ()) or None,
+        "cache": cache,
+        "listen": listen,
+        "console": console,
+        "tls": _tls_of(tls_cert, tls_key),
+        "ca_bundle": ca_bundle,
+        "proxy": proxy,
+    }
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = relay_settings(chosen.having(**given))
     loops.raise_descriptor_limit()
     loops.run(_run(settings))
+
+
+@app.command()
+def settings(config: Config = None) -> None:
+    """Print all settings in force, as TOML: the defaults, or what a file makes of them.
+
+    Example: fleetward relay settings > relay.toml
+    """
+    typer.echo(toml_text(_settings_of(config)), nl=False)
+
+
+def _settings_of(config: Path | None) -> RelayFileSettings:
+    return load_relay_settings(SystemDisk(), config) if config else RelayFileSettings()
+
+
+def _tls_of(certificate: Path | None, key: Path | None) -> TlsFileSettings | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise UsageError("--tls-cert and --tls-key go together: give both")
+    return TlsFileSettings(certificate=certificate.absolute(), key=key.absolute())
+
+
+def relay_settings(chosen: RelayFileSettings) -> RelaySettings:
+    """Return what the relay is told, from its file and flags.
+
+    Raises:
+        UsageError: no upstream or no cache folder, or `listen` is no HOST:PORT.
+        ConfigurationError: a certificate or CA bundle cannot be used.
+    """
+    if not chosen.upstreams or chosen.cache is None:
+        raise UsageError("a relay needs --upstream URL and --cache DIR (or --config with both)")
+    host, port = parse_listen(chosen.listen)
+    return RelaySettings(
+        upstreams=tuple(url.rstrip("/") for url in chosen.upstreams),
+        cache=chosen.cache.absolute(),
+        host=host,
+        port=port,
+        tls=_tls_context(chosen.tls),
+        upstream_tls=_authorities(chosen.ca_bundle),
+        proxy=chosen.proxy,
+        console=chosen.console.rstrip("/"),
+        server_limits=server_limits(chosen.clients),
+        storage=chosen.storage,
+        bandwidth=chosen.bandwidth,
+        clients=chosen.clients,
+        push=chosen.push,
+        spool=chosen.spool,
+        discovery=chosen.discovery,
+        mirrors=chosen.mirror,
+        passthroughs=chosen.passthrough,
+    )
+
+
+def _tls_context(files: TlsFileSettings | None) -> ssl.SSLContext | None:
+    if files is None:
+        return None
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(files.certificate, files.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"cannot use the certificate {files.certificate} with {files.key}: {error}"
+        ) from error
+    return context
 
 
 def _authorities(bundle: Path | None) -> ssl.SSLContext | None:

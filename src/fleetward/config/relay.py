@@ -4,7 +4,7 @@ Flags of the command line win over the file. Sizes are bytes, durations seconds,
 second. An absent table means its defaults.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -55,7 +55,7 @@ class StorageSettings:
     """
 
     quota: int = 20 * GIB
-    retention_days: float = 30
+    retention_days: float = 30.0
     min_free: int = 256 * MIB
     prefetch: bool = True
     prefetch_products: tuple[str, ...] = ()
@@ -146,8 +146,8 @@ class ClientSettings:
     max_connections: int = 10_000
     max_connections_per_client: int = 1_024
     rate: int = 0
-    requests_per_second: float = 0
-    misses_per_minute: float = 10
+    requests_per_second: float = 0.0
+    misses_per_minute: float = 10.0
 
     def __post_init__(self) -> None:
         counts = (self.max_connections, self.max_connections_per_client)
@@ -199,7 +199,7 @@ class SpoolSettings:
     max_age: timedelta = timedelta(days=7)
     batch: int = 500
     delay: timedelta = timedelta(seconds=2)
-    datagrams_per_second: float = 5
+    datagrams_per_second: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,6 +298,10 @@ class RelayFileSettings:
         products = [one.product for one in self.mirror]
         if len(set(names)) < len(names) or len(set(products)) < len(products):
             raise ConfigurationError("two passthroughs have one name, or two mirrors one product")
+
+    def having(self, **changes: object) -> "RelayFileSettings":
+        """Return the settings with some fields changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]
 
 
 def load_relay_settings(disk: Disk, path: Path) -> RelayFileSettings:

@@ -113,11 +113,13 @@ def toml_text(value: Any) -> str:  # noqa: ANN401 (any dataclass)
 
 def _table_lines(value: Any, name: str) -> Iterator[str]:  # noqa: ANN401 (any dataclass)
     tables: list[tuple[str, Any]] = []
+    hints = typing.get_type_hints(type(value))
     for field in dataclasses.fields(value):
         content = getattr(value, field.name)
+        is_no_row = content == () and any(_dataclasses_in(hints[field.name]))
         if _is_tables(content):
             tables.append((field.name, content))
-        elif content is not None:
+        elif content is not None and not is_no_row:
             yield f"{field.name} = {_toml_value(content)}"
     for key, content in tables:
         inner = f"{name}.{key}" if name else key

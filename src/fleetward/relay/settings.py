@@ -129,3 +129,8 @@ class RelaySettings:
     discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
     mirrors: tuple[MirrorSettings, ...] = ()
     passthroughs: tuple[PassthroughSettings, ...] = ()
+
+
+def server_limits(clients: ClientSettings) -> ServerLimits:
+    """Return the data plane's limits for what `[clients]` says."""
+    return ServerLimits(max_connections=clients.max_connections)
