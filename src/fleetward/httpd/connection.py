@@ -1,8 +1,12 @@
 """One client's connection: bytes in, answers out, in the order of the requests.
 
 One request at a time is taken from the buffer; an answer that is ready is written at once, else a
-task sends it while the buffer (and then the kernel) holds what the client sent meanwhile. So
-pipelining needs no queue of its own, and a flood stays with its sender.
+future or a task stands for it while the buffer (and then the kernel) holds what the client sent
+meanwhile. So pipelining needs no queue of its own, and a flood stays with its sender. Bytes that
+were answered before take the short path of `httpd.repeats`, on a connection at rest only.
+
+Ten thousand of these wait in long polls, so an idle one is a handful of slots: the parser is the
+server's, and a task is made only for coroutines and files.
 
     phase      what runs out            then
     IDLE       idle_timeout             closed
@@ -18,15 +22,24 @@ import contextlib
 import enum
 import logging
 import math
+from collections.abc import Coroutine
 from functools import lru_cache
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from fleetward.errors import NetworkError
 from fleetward.httpd.counters import ServerCounters
 from fleetward.httpd.head import END, Head, HeadReader
 from fleetward.httpd.limits import ServerLimits
-from fleetward.httpd.message import Answer, Handler, RefusedRequestError, Request, Response
+from fleetward.httpd.message import (
+    Answer,
+    Handler,
+    RefusedRequestError,
+    Repeatable,
+    Request,
+    Response,
+)
 from fleetward.httpd.outlet import Outlet
+from fleetward.httpd.repeats import Repeats
 
 _LOG = logging.getLogger(__name__)
 _FLUSH_BYTES: Final = 64 * 1024
@@ -43,6 +56,9 @@ class Phase(enum.Enum):
     BODY = "body"
     ANSWERING = "answering"
     LINGERING = "lingering"
+
+
+_IDLE: Final = Phase.IDLE
 
 
 @lru_cache(maxsize=8)
@@ -76,15 +92,25 @@ class Host(Protocol):
         ...
 
     @property
+    def repeats(self) -> Repeats:
+        """Return the answers that may be given again."""
+        ...
+
+    @property
+    def reader(self) -> HeadReader:
+        """Return what reads heads, for one connection at a time within a call."""
+        ...
+
+    @property
     def is_stopping(self) -> bool:
         """Return whether each answer is its connection's last."""
         ...
 
-    def admit(self, connection: "Connection") -> bool:
+    def admit(self, connection: "Connection", peer: str) -> bool:
         """Remember the connection; False where there are too many."""
         ...
 
-    def forget(self, connection: "Connection") -> None:
+    def forget(self, connection: "Connection", peer: str) -> None:
         """Forget it."""
         ...
 
@@ -96,14 +122,42 @@ class Host(Protocol):
 class Connection(asyncio.Protocol):
     """The protocol object that asyncio calls; made by `httpd.server.Server`."""
 
+    __slots__ = (
+        "_at",
+        "_body_missing",
+        "_body_parts",
+        "_buffer",
+        "_counters",
+        "_head",
+        "_host",
+        "_is_half_closed",
+        "_is_handler_running",
+        "_is_head_only",
+        "_is_last",
+        "_is_reading",
+        "_is_turn_planned",
+        "_known",
+        "_limits",
+        "_loop",
+        "_outlet",
+        "_peer",
+        "_phase",
+        "_repeats",
+        "_since",
+        "_task",
+        "_transport",
+    )
+
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
         self._host = host
         self._limits = host.limits
         self._loop = loop
-        self._reader = HeadReader(host.limits)
+        self._counters = host.counters
+        self._repeats = host.repeats
+        self._known = host.repeats.entries
         self._buffer = b""
         self._at = 0
-        self._body_parts: list[bytes] = []
+        self._body_parts: list[bytes] | None = None
         self._body_missing = 0
         self._head: Head | None = None
         self._is_turn_planned = False
@@ -111,9 +165,10 @@ class Connection(asyncio.Protocol):
         self._is_half_closed = False
         self._is_last = False
         self._is_handler_running = False
+        self._is_head_only = False
         self._phase = Phase.IDLE
         self._since = loop.time()
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Future[Any] | None = None
         self._peer = ""
 
     # -- what asyncio calls ------------------------------------------------------------------
@@ -124,20 +179,40 @@ class Connection(asyncio.Protocol):
         self._outlet = Outlet(self._loop, self._transport, self._limits, self._host.counters)
         name = transport.get_extra_info("peername")
         self._peer = name[0] if isinstance(name, tuple) else ""
-        if not self._host.admit(self):
+        if not self._host.admit(self, self._peer):
             self._refuse(503)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; answer what they complete."""
+        repeat = self._known.get(data)
+        if (
+            repeat is not None
+            and self._phase is _IDLE
+            and not self._buffer
+            and self._outlet.can_write
+            and (repeat.turn == self._repeats.turn or self._repeats.renew(data, repeat, self._loop))
+        ):
+            self._counters.requests += 1
+            self._counters.delivered_bytes += repeat.body_bytes
+            if repeat.on_repeat is not None:
+                repeat.on_repeat()
+            self._since = repeat.now
+            self._outlet.written += repeat.size
+            self._transport.write(repeat.wire)
+        else:
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         if self._phase is Phase.LINGERING:
             return
         if self._body_missing > 0:
-            self._body_parts.append(data)
+            parts = self._body_parts = self._body_parts or []
+            parts.append(data)
             self._body_missing -= len(data)
             if self._body_missing > 0:
                 return
-            data = b"".join(self._body_parts)
-            self._body_parts.clear()
+            data = b"".join(parts)
+            self._body_parts = None
         self._buffer = self._buffer[self._at :] + data if self._buffer else data
         self._at = 0
         if self._may_take_turn():
@@ -167,7 +242,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End what was being sent."""
         self._phase = Phase.LINGERING
-        self._host.forget(self)
+        self._host.forget(self, self._peer)
         if self._task is None:
             self._outlet.close()
         else:
@@ -176,8 +251,8 @@ class Connection(asyncio.Protocol):
     # -- deadlines, and the end --------------------------------------------------------------
 
     @property
-    def task(self) -> asyncio.Task[None] | None:
-        """Return what sends the answer now, if any."""
+    def task(self) -> asyncio.Future[Any] | None:
+        """Return what stands for the answer now, if any."""
         return self._task
 
     def sweep(self, now: float) -> None:
@@ -253,11 +328,14 @@ class Connection(asyncio.Protocol):
             self._finish_turn(out)
             return None
         answer = self._ask(request)
-        if not isinstance(answer, Response) or not isinstance(answer.body, bytes):
+        self._is_head_only = request.method == "HEAD"
+        if isinstance(answer, Repeatable):
+            answer = self._repeatable(request, answer)
+        if not isinstance(answer, Response) or not self._is_short(answer):
             self._outlet.write(out)
             self._begin(request, answer)
             return None
-        added = self._append(out, request, answer, answer.body)
+        added = self._append(out, answer)
         if self._is_last:
             self._outlet.write(out)
             self._end()
@@ -269,6 +347,20 @@ class Connection(asyncio.Protocol):
         self._at = 0
         self._finish_turn(out)
         return None
+
+    def _repeatable(self, request: Request, answer: Repeatable) -> Response:
+        """Keep the answer for the same bytes, where they were all that came."""
+        head = self._head
+        if (
+            head is not None
+            and head.keep_alive
+            and not (head.body_bytes or head.is_http_1_0)
+            and self._at == len(self._buffer)
+            and self._buffer.startswith(head.method.encode())
+            and self._buffer.find(END) == self._at - len(END)
+        ):
+            self._repeats.remember(self._buffer, request.method, answer)
+        return answer.response
 
     def _finish_turn(self, out: list[bytes]) -> None:
         self._outlet.write(out)
@@ -316,7 +408,7 @@ class Connection(asyncio.Protocol):
             self._wait_for_head()
             return None
         start, self._at = self._at, end + len(END)
-        head = self._reader.read(buffer[start : self._at])
+        head = self._host.reader.read(buffer[start : self._at])
         if head.body_bytes:
             self._admit_body(head, out)
         return head
@@ -325,7 +417,7 @@ class Connection(asyncio.Protocol):
         self._buffer = self._buffer[self._at :]
         self._at = 0
         if self._buffer:
-            self._reader.judge_partial(self._buffer)
+            self._host.reader.judge_partial(self._buffer)
             if self._phase is Phase.IDLE:
                 self._phase = Phase.HEAD
                 self._since = self._loop.time()
@@ -367,10 +459,17 @@ class Connection(asyncio.Protocol):
             (response.status_line, self._host.date_line(), response.encoded, connection)
         )
 
-    def _append(self, out: list[bytes], request: Request, response: Response, body: bytes) -> int:
+    def _is_short(self, response: Response) -> bool:
+        return isinstance(response.body, bytes) or self._is_head_only
+
+    def _append(self, out: list[bytes], response: Response) -> int:
         head = self._encode_head(response)
         out.append(head)
-        if not body or request.method == "HEAD":
+        body = response.body
+        if not isinstance(body, bytes):
+            response.discard()
+            return len(head)
+        if not body or self._is_head_only:
             return len(head)
         out.append(body)
         self._host.counters.delivered_bytes += len(body)
@@ -410,49 +509,78 @@ class Connection(asyncio.Protocol):
     # -- answers that take time ----------------------------------------------------------------
 
     def _begin(self, request: Request, answer: Answer) -> None:
-        self._is_handler_running = not isinstance(answer, Response)
-        self._task = self._loop.create_task(self._run(request, answer))
-        owned = answer if isinstance(answer, Response) else None
-        self._task.add_done_callback(lambda task: self._ended(task, owned))
-
-    async def _run(self, request: Request, answer: Answer) -> None:
+        """Let a future or a task stand for the answer."""
         if isinstance(answer, Response):
-            response = answer
-        else:
-            response = await self._awaited(request, answer)
-            self._is_handler_running = False
-        try:
-            body = response.body
-            if isinstance(body, bytes) or request.method == "HEAD":
-                out: list[bytes] = []
-                self._append(out, request, response, body if isinstance(body, bytes) else b"")
-                self._outlet.write(out)
-            else:
-                await self._outlet.send_file(self._encode_head(response), body)
-        finally:
-            response.discard()
+            self._send_in_task(answer)
+        elif isinstance(answer, asyncio.Future):
+            self._await(answer)
+        elif not isinstance(answer, Repeatable):
+            self._await(self._loop.create_task(self._guarded(request, answer)))
 
-    async def _awaited(self, request: Request, answer: Answer) -> Response:
-        assert not isinstance(answer, Response)  # noqa: S101 (for the type checker)
+    async def _guarded(self, request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
         try:
             return await answer
         except Exception:  # noqa: BLE001 (a handler's bug ends one answer, not the server)
             _LOG.exception("the handler failed on %s %s", request.method, request.path)
             return Response(500, close=True)
 
-    def _ended(self, task: asyncio.Task[None], owned: Response | None) -> None:
+    def _await(self, answer: asyncio.Future[Response]) -> None:
+        self._is_handler_running = True
+        self._task = answer
+        answer.add_done_callback(self._answered)
+
+    def _answered(self, answer: asyncio.Future[Response]) -> None:
+        """Send what a handler's future or task has come to."""
         self._task = None
-        if owned is not None:
-            owned.discard()
+        self._is_handler_running = False
+        if answer.cancelled():
+            self._outlet.close()
+            self.abort()
+            return
+        error = answer.exception()
+        if error is not None:
+            _LOG.error("the handler failed", exc_info=error)
+        response = Response(500, close=True) if error is not None else answer.result()
+        if self._is_gone():
+            response.discard()
+            self._outlet.close()
+            self.abort()
+        elif self._is_short(response):
+            out: list[bytes] = []
+            self._append(out, response)
+            self._outlet.write(out)
+            self._go_on()
+        else:
+            self._send_in_task(response)
+
+    def _send_in_task(self, response: Response) -> None:
+        task = self._loop.create_task(self._send(response))
+        self._task = task
+        task.add_done_callback(lambda done: self._sent(done, response))
+
+    async def _send(self, response: Response) -> None:
+        assert not isinstance(response.body, bytes)  # noqa: S101 (for the type checker)
+        await self._outlet.send_file(self._encode_head(response), response.body)
+
+    def _sent(self, task: asyncio.Task[None], response: Response) -> None:
+        self._task = None
+        response.discard()
         error = None if task.cancelled() else task.exception()
-        if self._phase is Phase.LINGERING or self._transport.is_closing() or task.cancelled():
+        if self._is_gone() or task.cancelled():
             self._outlet.close()
             self.abort()
         elif error is not None:
             if not isinstance(error, (OSError, EOFError, NetworkError)):
                 _LOG.error("an answer broke off", exc_info=error)
             self._cut()
-        elif self._is_last:
+        else:
+            self._go_on()
+
+    def _is_gone(self) -> bool:
+        return self._phase is Phase.LINGERING or self._transport.is_closing()
+
+    def _go_on(self) -> None:
+        if self._is_last:
             self._end()
         else:
             self._rest()

@@ -1,14 +1,16 @@
 """A repository's folder over HTTP: the paths of `wire.layout`, and 404 for everything else.
 
 Invariants: no link is followed, in any component, so nothing outside the root is ever served;
-a cached file is compared with its name on every request (device, inode, size, modification), so
-what `origin publish` or a relay's fill replaces is served at once.
+a cached file is compared with its name on every request (device, inode, size, modification), or
+once for all requests that one turn of the event loop reads (`httpd.repeats`), so what `origin
+publish` or a relay's fill replaces is served at once.
 """
 
 import hashlib
 import os
 import stat
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +22,7 @@ from fleetward.httpd.message import (
     NOT_FOUND,
     Answer,
     FileBody,
+    Repeatable,
     Request,
     Response,
 )
@@ -73,6 +76,27 @@ class RepositoryFiles:
         if status.st_size <= self._limits.max_cached_file:
             return _respond_cached(request, path, self._load(path, descriptor, status))
         return _respond_file(request, path, descriptor, status)
+
+    def repeatable(
+        self, response: Response, path: RepositoryPath, on_repeat: Callable[[], None] | None = None
+    ) -> Answer:
+        """Return a response of `respond` as one that may be repeated while its file stays.
+
+        Args:
+            response: what `respond` just returned for the path.
+            path: the same.
+            on_repeat: called for each repeat (to count it, say).
+        """
+        cached = self._cache.get(path.path)
+        if cached is None or not isinstance(response.body, bytes):
+            return response
+        known = cached
+        return Repeatable(response, lambda: self._is_current(path.path, known), on_repeat)
+
+    def absence(self, response: Response, path: RepositoryPath) -> Answer:
+        """Return a response as one that may be repeated while there is no such file."""
+        name = f"{self._root}/{path.path}"
+        return Repeatable(response, lambda: not os.path.lexists(name))
 
     def _is_current(self, path: str, cached: _Cached) -> bool:
         try:
@@ -146,7 +170,10 @@ class RepositoryHandler:
         path = path_of(request.path)
         if path is None:
             return NOT_FOUND
-        return self._files.respond(request, path) or not_found(path)
+        response = self._files.respond(request, path)
+        if response is None:
+            return self._files.absence(not_found(path), path)
+        return self._files.repeatable(response, path)
 
 
 @lru_cache(maxsize=4096)

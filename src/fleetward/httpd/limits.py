@@ -18,6 +18,11 @@ class ServerLimits:
             requests stays in the kernel, and so with its sender.
         requests_per_turn: answers to one connection before the others have their turn.
         max_connections: open connections; one more is answered 503.
+        max_connections_per_peer: the same for one address; generous, since a whole site may sit
+            behind one (NAT, a proxy). A single host cannot take all of `max_connections`.
+        max_repeats: answers kept for the same request bytes (`httpd.repeats`).
+        max_repeat_head_bytes: longer heads are not kept there; made-up heads fill memory.
+        max_repeat_bytes: all such answers together.
         head_timeout: from a head's first byte to its last, however it trickles (slowloris).
         body_timeout: the same for a body.
         idle_timeout: a kept connection without a request.
@@ -34,7 +39,11 @@ class ServerLimits:
     max_target_bytes: int = 2 * KIB
     max_pipelined_bytes: int = 64 * KIB
     requests_per_turn: int = 64
-    max_connections: int = 10_000
+    max_connections: int = 20_000
+    max_connections_per_peer: int = 1024
+    max_repeats: int = 2048
+    max_repeat_head_bytes: int = 1 * KIB
+    max_repeat_bytes: int = 16 * MIB
     head_timeout: timedelta = timedelta(seconds=10)
     body_timeout: timedelta = timedelta(seconds=30)
     idle_timeout: timedelta = timedelta(seconds=75)

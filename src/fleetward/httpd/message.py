@@ -4,9 +4,10 @@ A `Response` is immutable and encodes its headers once, so a handler may keep it
 every client (unless its body holds a descriptor, which belongs to one answer).
 """
 
+import asyncio
 import os
 import re
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -133,7 +134,29 @@ class Response:
             self.body.close()
 
 
-Answer = Response | Coroutine[Any, Any, Response]
+@dataclass(frozen=True, slots=True)
+class Repeatable:
+    """An answer that may be given again to the very same request bytes (see `httpd.repeats`).
+
+    Attributes:
+        response: with a body of bytes; else it is answered once, like any other.
+        holds: returns whether the answer is still right; it must be quick, and is asked at most
+            once in a turn of the event loop.
+        on_repeat: called each time the answer is given again without the handler being asked.
+    """
+
+    response: Response
+    holds: Callable[[], bool]
+    on_repeat: Callable[[], None] | None = None
+
+
+Answer = Response | Repeatable | Coroutine[Any, Any, Response] | asyncio.Future[Response]
+"""What a handler may return.
+
+A `Response` or `Repeatable` is sent at once. A coroutine runs in a task of its own. A future costs
+a tenth of that, for the long poll of which thousands wait: it belongs to this one request, and is
+cancelled if the client leaves (then `Future.cancelled()` tells its maker to forget it).
+"""
 
 
 class Handler(Protocol):

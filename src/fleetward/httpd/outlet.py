@@ -1,7 +1,8 @@
 """The bytes that leave one connection: through the transport, or file ranges by the kernel.
 
-Small bodies go through the transport with their head in one write. Long ones go from the file by
-`sendfile` on a duplicate of the socket (httpd.sending), or in pieces where TLS needs the bytes.
+Small bodies go through the transport with their head in one write. Long ones go from the file
+(`httpd.sending`) into the line itself, or into a duplicate of the socket where asyncio owns it;
+its TLS gets them in pieces.
 """
 
 import asyncio
@@ -10,8 +11,9 @@ from typing import Final
 
 from fleetward.httpd.counters import ServerCounters
 from fleetward.httpd.limits import ServerLimits
+from fleetward.httpd.lines import Line
 from fleetward.httpd.message import FileBody
-from fleetward.httpd.sending import SocketSender
+from fleetward.httpd.sending import DuplicateSocket, FileSender
 
 _PIECE: Final = 256 * 1024
 
@@ -21,7 +23,22 @@ class Outlet:
 
     Attributes:
         can_write: False while the client has more to read than the transport likes to hold.
+        written: bytes given to the transport so far.
     """
+
+    __slots__ = (
+        "_counters",
+        "_drained",
+        "_duplicate",
+        "_limits",
+        "_loop",
+        "_mark_sent",
+        "_mark_time",
+        "_sender",
+        "_transport",
+        "can_write",
+        "written",
+    )
 
     def __init__(
         self,
@@ -34,11 +51,12 @@ class Outlet:
         self._transport = transport
         self._limits = limits
         self._counters = counters
-        self._is_plain = transport.get_extra_info("sslcontext") is None
-        self._sender: SocketSender | None = None
+        self._sender: FileSender | None = None
+        self._duplicate: DuplicateSocket | None = None
         self._drained: asyncio.Future[None] | None = None
-        self._written = 0
-        self._mark = (0, loop.time())
+        self._mark_sent = 0
+        self._mark_time = loop.time()
+        self.written = 0
         self.can_write = True
 
     def write(self, pieces: list[bytes]) -> None:
@@ -46,7 +64,7 @@ class Outlet:
         if pieces:
             joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
-            self._written += len(joined)
+            self.written += len(joined)
             self._transport.write(joined)
 
     def pause(self) -> None:
@@ -85,13 +103,24 @@ class Outlet:
             at = upto
 
     async def _send_range(self, head: bytes, descriptor: int, offset: int, length: int) -> None:
-        if self._is_plain:
+        transport = self._transport
+        if isinstance(transport, Line):
+            if transport.is_closing():
+                raise ConnectionAbortedError("the client is gone")
+            self._sender = self._sender or FileSender(self._loop, transport)
+            is_free = not transport.get_write_buffer_size()
+            await self._sender.send(head, descriptor, offset, length, is_free=is_free)
+        elif transport.get_extra_info("sslcontext") is None:
             await self._empty()
             if self._sender is None:
-                descriptor_of_socket = self._transport.get_extra_info("socket").fileno()
-                self._sender = SocketSender(self._loop, descriptor_of_socket)
+                owned = transport.get_extra_info("socket").fileno()
+                self._duplicate = DuplicateSocket(self._loop, owned)
+                self._sender = FileSender(self._loop, self._duplicate)
             await self._sender.send(head, descriptor, offset, length)
-            return
+        else:
+            await self._send_pieces(head, descriptor, offset, length)
+
+    async def _send_pieces(self, head: bytes, descriptor: int, offset: int, length: int) -> None:
         self.write([head] if head else [])
         end = offset + length
         while offset < end:
@@ -112,17 +141,17 @@ class Outlet:
     def is_stalled(self, now: float) -> bool:
         """Return whether the client has read too little for too long; `now` is loop time."""
         pending = self._transport.get_write_buffer_size()
-        sent, is_waiting = self._written - pending, pending > 0
-        if self._sender is not None:
-            sent += self._sender.sent
-            is_waiting = is_waiting or self._sender.waiting
-        mark_sent, mark_time = self._mark
-        if not is_waiting or sent - mark_sent >= self._limits.min_stall_bytes:
-            self._mark = (sent, now)
+        sender = self._sender
+        if not pending and (sender is None or not sender.waiting):
+            self._mark_time = now
             return False
-        return now - mark_time > self._limits.stall_timeout.total_seconds()
+        sent = self.written - pending + (sender.sent if sender is not None else 0)
+        if sent - self._mark_sent >= self._limits.min_stall_bytes:
+            self._mark_sent, self._mark_time = sent, now
+            return False
+        return now - self._mark_time > self._limits.stall_timeout.total_seconds()
 
     def close(self) -> None:
         """Give back what the outlet opened; nothing may be under way."""
-        if self._sender is not None:
-            self._sender.close()
+        if self._duplicate is not None:
+            self._duplicate.close()

@@ -1,14 +1,15 @@
-"""Sending file ranges by the kernel (`sendfile`), beside a transport that owns the socket.
+"""Sending file ranges by the kernel (`sendfile`), or through OpenSSL, as the client reads.
 
-The transport's own descriptor may not be given to `add_writer`, so a duplicate is used; bytes go
-through it only while the transport has none of its own to send. A growing file (`FileBody.growth`)
-is sent as far as it has come, and further once there is more.
+The bytes go to a `Channel`: a line of our own (`httpd.lines`), or a duplicate of the socket that
+one of asyncio's transports owns, whose own descriptor may not be given to `add_writer`. A growing
+file (`FileBody.growth`) is sent as far as it has come, and further once there is more.
 """
 
 import asyncio
 import os
 import socket
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 _MORE_FOLLOWS: Final[int] = getattr(socket, "MSG_MORE", 0)
 """Keeps the head from leaving in a packet of its own; macOS has no such flag."""
@@ -17,17 +18,72 @@ _TURN_BYTES: Final = 4 * 1024 * 1024
 """What one client gets before the others have their turn."""
 
 
-class SocketSender:
-    """Sends on a duplicate of a plain socket.
+class Channel(Protocol):
+    """Where file bytes go; `httpd.lines.Line` is one."""
 
-    Attributes:
-        sent: bytes that the kernel took so far; the watch for stalled readers compares it.
-        waiting: whether the client's side is what keeps the next byte back.
-    """
+    def send_now(self, data: bytes) -> int:
+        """Send what is taken of `data`; BlockingIOError where that is nothing."""
+        ...
+
+    def send_file_now(self, descriptor: int, offset: int, count: int) -> int:
+        """Send what is taken of a file's range; 0 where the file has ended."""
+        ...
+
+    def when_writable(self, filler: Callable[[], None] | None) -> None:
+        """Call `filler` whenever more may be taken, until told None."""
+        ...
+
+
+class DuplicateSocket:
+    """A channel beside a transport that has nothing to send."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
         self._loop = loop
         self._socket = socket.socket(fileno=os.dup(descriptor))
+
+    def send_now(self, data: bytes) -> int:
+        """Send what the kernel takes of `data` (see `Channel`)."""
+        return self._socket.send(data, _MORE_FOLLOWS)
+
+    def send_file_now(self, descriptor: int, offset: int, count: int) -> int:
+        """Send what the kernel takes of a file's range (see `Channel`)."""
+        return os.sendfile(self._socket.fileno(), descriptor, offset, count)
+
+    def when_writable(self, filler: Callable[[], None] | None) -> None:
+        """Call `filler` whenever the kernel takes more, until told None."""
+        if filler is None:
+            self._loop.remove_writer(self._socket.fileno())
+        else:
+            self._loop.add_writer(self._socket.fileno(), filler)
+
+    def close(self) -> None:
+        """Give the duplicate back."""
+        self._socket.close()
+
+
+class FileSender:
+    """Sends to one channel.
+
+    Attributes:
+        sent: bytes that were taken so far; the watch for stalled readers compares it.
+        waiting: whether the client's side is what keeps the next byte back.
+    """
+
+    __slots__ = (
+        "_channel",
+        "_done",
+        "_file",
+        "_head",
+        "_left",
+        "_loop",
+        "_offset",
+        "sent",
+        "waiting",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel) -> None:
+        self._loop = loop
+        self._channel = channel
         self._done: asyncio.Future[None] | None = None
         self._head = b""
         self._file = -1
@@ -36,24 +92,33 @@ class SocketSender:
         self.sent = 0
         self.waiting = False
 
-    async def send(self, head: bytes, descriptor: int, offset: int, length: int) -> None:
+    async def send(
+        self, head: bytes, descriptor: int, offset: int, length: int, *, is_free: bool = True
+    ) -> None:
         """Send `head`, then `length` bytes of a file from `offset` on.
+
+        Args:
+            head: what goes before.
+            descriptor: of the file.
+            offset: the first byte.
+            length: how many.
+            is_free: False where the channel must first say that it takes something.
 
         Raises:
             OSError: the client is gone.
             EOFError: the file ended before that.
         """
         self._head, self._file, self._offset, self._left = head, descriptor, offset, length
-        if self._step():
+        if is_free and self._step():
             return
         self.waiting = True
         self._done = self._loop.create_future()
-        self._loop.add_writer(self._socket.fileno(), self._on_writable)
+        self._channel.when_writable(self._on_writable)
         try:
             await self._done
         finally:
             self.waiting = False
-            self._loop.remove_writer(self._socket.fileno())
+            self._channel.when_writable(None)
 
     def _on_writable(self) -> None:
         if self._done is None or self._done.done():
@@ -65,17 +130,16 @@ class SocketSender:
             self._done.set_exception(error)
 
     def _step(self) -> bool:
-        """Send what the kernel takes now; return whether that was all."""
+        """Send what is taken now; return whether that was all."""
         budget = _TURN_BYTES
+        channel = self._channel
         try:
             while self._head:
-                taken = self._socket.send(self._head, _MORE_FOLLOWS if self._left else 0)
+                taken = channel.send_now(self._head)
                 self._head = self._head[taken:]
                 self.sent += taken
             while self._left and budget > 0:
-                taken = os.sendfile(
-                    self._socket.fileno(), self._file, self._offset, min(self._left, budget)
-                )
+                taken = channel.send_file_now(self._file, self._offset, min(self._left, budget))
                 if taken == 0:
                     raise EOFError("a file was cut while it was sent")
                 self._offset += taken
@@ -85,7 +149,3 @@ class SocketSender:
         except (BlockingIOError, InterruptedError):
             return False
         return not self._left
-
-    def close(self) -> None:
-        """Give the duplicate back; no `send` may be running."""
-        self._socket.close()
