@@ -16,6 +16,7 @@ from fleetward.core.documents import (
     Revoked,
     Wave,
 )
+from fleetward.core.fleet import Relays, Site
 from fleetward.core.names import ReleaseName
 from fleetward.errors import DocumentError
 from fleetward.wire.documents import decode, decode_json, encode, encode_json
@@ -32,11 +33,24 @@ POLICY = Policy(
     ramp=(RampStep(age=0, percent=1.5), RampStep(age=3600, percent=100)),
     when_nothing_is_allowed="none",
 )
+RELAYS = Relays(
+    origins=("https://origin.example",),
+    sites=(
+        Site(
+            name="lyon",
+            subnets=("10.2.0.0/16", "2001:db8:2::/48"),
+            relays=("http://relay-1.lyon.example:2967", "http://relay-2.lyon.example:2967"),
+        ),
+        Site(name="lyon.lab", subnets=("10.2.7.0/24",), relays=("http://10.2.7.2:2967",)),
+    ),
+    default=("https://relay.example",),
+)
 ALL: dict[str, Any] = {
     "release": MANIFEST,
     "channel": CHANNEL,
     "floor": FLOOR,
     "policy": POLICY,
+    "relays": RELAYS,
 }
 
 
@@ -77,7 +91,7 @@ def test_what_is_no_floor_says_why(content: bytes, because: str) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_document_or_refused(noise: bytes) -> None:
-    for kind in (Manifest, Channel, Floor, Policy):
+    for kind in (Manifest, Channel, Floor, Policy, Relays):
         with pytest.raises(DocumentError):
             decode(kind, noise)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fleetward.cli import origin_care
+from fleetward.cli import origin_care, origin_fleet
 from fleetward.cli.origin_wiring import (
     WAIT,
     Json,
@@ -328,5 +328,6 @@ def _say_change(did: str, change: products.Change, json: bool) -> None:
     say_outcome("", False, did if change.changed else f"{did} already", change.outcome)
 
 
+app.command("relays")(origin_fleet.relays)
 for _command in origin_care.COMMANDS:
     app.command(_command.name)(_command.function)

@@ -19,6 +19,7 @@ from fleetward.adapters.clock import Clock
 from fleetward.adapters.disk import Disk, Kind
 from fleetward.core.digest import Sha256, sha256_of
 from fleetward.core.documents import Channel, Floor, Manifest, Policy
+from fleetward.core.fleet import Relays
 from fleetward.errors import (
     BusyError,
     ConfigurationError,
@@ -42,7 +43,7 @@ BLOBS = "blobs"
 PENDING = "pending"
 ARCHIVE = "archive"
 _POLL = timedelta(milliseconds=200)
-_Document = TypeVar("_Document", Channel, Floor, Manifest, Policy)
+_Document = TypeVar("_Document", Channel, Floor, Manifest, Policy, Relays)
 
 
 @dataclass(frozen=True, slots=True)

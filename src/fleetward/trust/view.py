@@ -16,13 +16,14 @@ from typing import TypeVar
 
 from fleetward.core.digest import Sha256
 from fleetward.core.documents import Channel, Floor, Manifest, Policy, ReleaseRef
+from fleetward.core.fleet import Relays
 from fleetward.core.names import ChannelName, ProductName, ReleaseName
 from fleetward.errors import ConfigurationError, FleetwardError, MetadataError
 from fleetward.trust.metadata import RootFacts, SnapshotFacts, TargetsFacts, TimestampFacts
 from fleetward.trust.rules import role_of
 from fleetward.wire import documents, layout
 
-_Document = TypeVar("_Document", Channel, Floor, Manifest, Policy)
+_Document = TypeVar("_Document", Channel, Floor, Manifest, Policy, Relays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +275,17 @@ class VerifiedView:
             As `find` and `fetch`.
         """
         return self._document(Manifest, layout.manifest_target(product, release))
+
+    def relays(self) -> Relays | None:
+        """Return the fleet's list of relays, or None where none is signed.
+
+        It says where to ask, and no more: nothing is believed because it came from there.
+
+        Raises:
+            DocumentError: it has not the form of a list of relays.
+            As `find` and `fetch`.
+        """
+        return self._document(Relays, layout.RELAYS_TARGET)
 
     def _document(self, kind: type[_Document], name: str) -> _Document | None:
         target = self.find(name)

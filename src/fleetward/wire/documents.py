@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from fleetward.core.documents import Channel, Floor, Manifest, Policy
+from fleetward.core.fleet import Relays
 from fleetward.core.limits import MetadataLimits
 from fleetward.errors import DocumentError
 
@@ -21,6 +22,7 @@ _SCHEMAS: dict[type, str] = {
     Channel: "fleetward.channel/1",
     Floor: "fleetward.floor/1",
     Policy: "fleetward.policy/1",
+    Relays: "fleetward.relays/1",
 }
 
 
@@ -28,7 +30,7 @@ class _Head(msgspec.Struct):
     schema: str
 
 
-def encode(document: Manifest | Channel | Floor | Policy) -> bytes:
+def encode(document: Manifest | Channel | Floor | Policy | Relays) -> bytes:
     """Return the canonical JSON of a signed document."""
     return encode_json(_SCHEMAS[type(document)], document)
 
@@ -44,7 +46,7 @@ def _fields(document: object) -> dict[str, Any]:
 
 
 def decode(kind: type[Document], content: bytes) -> Document:
-    """Return `content` as a signed document of the kind `Manifest`, `Channel`, `Floor` or `Policy`.
+    """Return `content` as a signed document, of a kind that `encode` takes.
 
     Raises:
         DocumentError: longer than the limit, not JSON, another schema, or a field that is missing

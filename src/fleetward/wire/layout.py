@@ -8,6 +8,7 @@ from fleetward.core.digest import Sha256, parse_sha256
 from fleetward.core.names import ChannelName, ProductName, ReleaseName
 
 TIMESTAMP_PATH = "metadata/timestamp.json"
+RELAYS_TARGET = "fleet/relays.json"
 
 
 def blob_path(digest: Sha256) -> str:
