@@ -90,3 +90,44 @@ CLOCK_BEHIND_TOLERANCE = timedelta(minutes=5)
 
 MAX_KEPT_DELTAS = 32
 """Releases that the origin keeps as bases of deltas, unless set otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusLimits:
+    """What documents of status may be, on their way and at their end.
+
+    Attributes:
+        datagram_bytes: a check-in over UDP; longer ones would be sent in fragments, which many
+            networks drop and every attacker can spoof.
+        envelope_bytes: a check-in over TCP; endless data in a host's name.
+        batch_bytes: the check-ins that relay and console take in one request, before and after
+            decompression (a decompression bomb ends here).
+        batch_check_ins: the same in number, since a small envelope costs a signature too.
+        inbox_bytes: what the console has signed for one host, in its envelope.
+        enrolment_bytes: an enrolment request or its answer, in its envelope.
+        products: rows of one check-in.
+        events: of one check-in; more wait for the next.
+        directives: of one inbox.
+        acknowledgements: of one inbox: a host has few live epochs.
+        text_chars: names that people read (subject, relay, reason); keeps pages and logs whole.
+        number: the greatest n, e or seq: what a JSON number holds exactly everywhere.
+        pause: the longest that a directive may keep a host from updating.
+    """
+
+    datagram_bytes: int = 1_200
+    envelope_bytes: int = 64 * KIB
+    batch_bytes: int = 1 * MIB
+    batch_check_ins: int = 2_000
+    inbox_bytes: int = 16 * KIB
+    enrolment_bytes: int = 8 * KIB
+    products: int = 64
+    events: int = 200
+    directives: int = 32
+    acknowledgements: int = 8
+    text_chars: int = 200
+    number: int = 2**53 - 1
+    pause: timedelta = timedelta(hours=24)
+
+
+STATUS = StatusLimits()
+"""The one set that is in force: both ends of a wire must have the same."""
