@@ -1,24 +1,38 @@
-"""Files per second beside nginx, with wrk, on loopback: `python bench/httpd.py [--seconds 3]`.
+"""Files per second beside nginx, varnish and squid: `python -m bench.httpd [--quick]`.
 
-Both serve the same folder, one process each, one after the other. Since wrk shares the cores, the
-fair number is requests per second of the server's own CPU time; both are printed. nginx is tuned:
-sendfile, tcp_nopush, open_file_cache, no log. Without wrk or nginx in PATH (or in WRK_BIN, NGINX_BIN) what
-is absent is left out.
+All serve the same folder on loopback, one worker each (varnish has threads and cannot be held to
+one), and wrk asks them row by row, one after the other, so that a busy machine hits all alike.
+Since wrk shares the cores, the fair number is requests per second of the server's own CPU time;
+both are printed. 64 MiB answers are counted by their bytes, since a run ends in the midst of many.
+
+nginx is tuned: sendfile, tcp_nopush, open_file_cache, no log. varnish and squid are caches: they
+stand before that nginx, keep all in memory and are warm. varnish has no TLS of its own. Peers that
+are not in PATH are left out.
 """
 
 import argparse
 import hashlib
+import http.client
 import os
 import re
 import shutil
 import socket
+import ssl
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench.measuring import table
 
@@ -28,46 +42,133 @@ events {{ worker_connections 4096; }}
 http {{
   access_log off; sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_requests 1000000000;
   open_file_cache max=1000 inactive=60s; open_file_cache_valid 60s; open_file_cache_errors on;
+  ssl_certificate {pem}; ssl_certificate_key {pem};
   client_body_temp_path {run}/b; proxy_temp_path {run}/p; fastcgi_temp_path {run}/f;
   uwsgi_temp_path {run}/u; scgi_temp_path {run}/s;
-  server {{ listen 127.0.0.1:{port}; root {root}; }}
+  server {{ listen 127.0.0.1:{port} backlog=1024; listen 127.0.0.1:{tls_port} ssl backlog=1024;
+            root {root}; }}
 }}
+"""
+VARNISH = """
+vcl 4.1;
+backend default {{ .host = "127.0.0.1"; .port = "{origin}"; }}
+sub vcl_backend_response {{ set beresp.ttl = 1h; }}
+"""
+SQUID = """
+http_port 127.0.0.1:{port} accel defaultsite=127.0.0.1 no-vhost
+https_port 127.0.0.1:{tls_port} accel defaultsite=127.0.0.1 no-vhost tls-cert={pem} tls-key={pem}
+cache_peer 127.0.0.1 parent {origin} 0 no-query originserver
+http_access allow all
+cache_mem 512 MB
+maximum_object_size 128 MB
+maximum_object_size_in_memory 128 MB
+memory_cache_shared off
+refresh_pattern . 1440 100% 10080
+negative_ttl 1 hour
+access_log none
+cache_log /dev/null
+cache_store_log none
+pid_filename none
+coredump_dir {run}
+visible_hostname bench
+client_persistent_connections on
+shutdown_lifetime 0 seconds
 """
 FLEETWARD = """
 import asyncio, sys
 from pathlib import Path
 from fleetward.httpd.background import serve
 from fleetward.httpd.files import RepositoryHandler
+from fleetward.httpd.loops import run
 from fleetward.httpd.server import Server
+from fleetward.httpd.tls import TlsFiles
 
 async def main():
-    server = Server(RepositoryHandler(Path(sys.argv[1])))
-    await serve(server, "127.0.0.1", int(sys.argv[2]), ready=print, stop=asyncio.Event())
-if len(sys.argv) > 3:
-    import uvloop
-    uvloop.run(main())
-else:
-    asyncio.run(main())
+    root, port, tls_port, pem = sys.argv[1:]
+    files = RepositoryHandler(Path(root))
+    never = asyncio.Event()
+    await asyncio.gather(*(
+        serve(server, "127.0.0.1", int(at), ready=print, stop=never)
+        for server, at in (
+            (Server(files), port),
+            (Server(files, tls=TlsFiles(Path(pem), Path(pem))), tls_port),
+        )
+    ))
+run(main())
 """
 TICKS = os.sysconf("SC_CLK_TCK")
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
-def make_repository(root: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Write the files, and return the rows: name -> (path, headers)."""
+@dataclass(frozen=True)
+class Row:
+    """One kind of answer."""
+
+    name: str
+    path: str
+    length: int
+    status: int = 200
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A running server; no `tls_port` where it speaks none."""
+
+    name: str
+    pid: int
+    port: int
+    tls_port: int | None
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Requests per second, by the wall and by the server's own CPU time."""
+
+    wall: float
+    cpu: float
+
+
+def make_repository(root: Path) -> list[Row]:
+    """Write the files, and return what to ask for."""
     stamp = root / "metadata/timestamp.json"
-    stamp.parent.mkdir()
+    stamp.parent.mkdir(parents=True)
     stamp.write_bytes(b"x" * 471)
-    rows: dict[str, tuple[str, tuple[str, ...]]] = {"471 B": ("/metadata/timestamp.json", ())}
-    rows["304"] = ("/metadata/timestamp.json", ("If-None-Match: *",))
-    rows["404"] = ("/metadata/2.root.json", ())
-    for name, size in (("64 KiB", 64 << 10), ("64 MiB", 64 << 20)):
+    rows = [
+        Row("200, 471 B", "/metadata/timestamp.json", 471),
+        Row("304", "/metadata/timestamp.json", 0, 304),
+        Row("404", "/metadata/2.root.json", 0, 404),
+    ]
+    for name, size in (("200, 64 KiB", 64 << 10), ("200, 64 MiB", 64 << 20)):
         content = os.urandom(size)
         digest = hashlib.sha256(content).hexdigest()
         file = root / "blobs/sha256" / digest[:2] / digest
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
-        rows[name] = (f"/blobs/sha256/{digest[:2]}/{digest}", ())
+        rows.append(Row(name, f"/blobs/sha256/{digest[:2]}/{digest}", size))
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
     return rows
+
+
+def make_certificate(file: Path) -> None:
+    """Write a key and a certificate for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(address, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    unlocked = serialization.NoEncryption()
+    file.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, unlocked)
+        + certificate.public_bytes(pem)
+    )
 
 
 def free_port() -> int:
@@ -78,11 +179,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: list[str], port: int) -> Iterator[int]:
+def running(command: Sequence[str], port: int) -> Iterator[int]:
     """Run a server, wait until it listens, and yield its process id."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            for _ in range(200):
+            for _ in range(500):
                 with socket.socket() as probe:
                     if probe.connect_ex(("127.0.0.1", port)) == 0:
                         break
@@ -92,80 +193,157 @@ def running(command: list[str], port: int) -> Iterator[int]:
             process.terminate()
 
 
+def start_all(folder: Path, root: Path, stack: ExitStack) -> list[Peer]:
+    """Start every server that is installed."""
+    pem = folder / "server.pem"
+    make_certificate(pem)
+    peers: list[Peer] = []
+
+    def start(name: str, command: Sequence[str], port: int, tls_port: int | None) -> None:
+        peers.append(Peer(name, stack.enter_context(running(command, port)), port, tls_port))
+
+    def configured(name: str, text: str, **values: object) -> tuple[Path, Path]:
+        run = folder / name
+        run.mkdir()
+        run.chmod(0o777)
+        file = run / "conf"
+        file.write_text(text.format(run=run, pem=pem, root=root, **values))
+        return run, file
+
+    port, tls_port = free_port(), free_port()
+    command = [sys.executable, "-c", FLEETWARD, str(root), str(port), str(tls_port), str(pem)]
+    start("fleetward", command, port, tls_port)
+    nginx = os.environ.get("NGINX_BIN") or shutil.which("nginx")
+    if not nginx:
+        return peers
+    origin, origin_tls = free_port(), free_port()
+    run, file = configured("nginx", NGINX, port=origin, tls_port=origin_tls)
+    start("nginx", [nginx, "-p", str(run), "-c", str(file)], origin, origin_tls)
+    if varnish := shutil.which("varnishd"):
+        run, file = configured("varnish", VARNISH, origin=origin)
+        port = free_port()
+        listen = ["-a", f"127.0.0.1:{port}", "-f", str(file), "-s", "malloc,512m"]
+        start("varnish", [varnish, "-F", "-n", str(run / "work"), *listen], port, None)
+    if squid := shutil.which("squid"):
+        port, tls_port = free_port(), free_port()
+        _, file = configured("squid", SQUID, port=port, tls_port=tls_port, origin=origin)
+        start("squid", [squid, "-N", "-f", str(file)], port, tls_port)
+    return peers
+
+
 def cpu_seconds(pid: int) -> float:
+    """Return what a process and its children have used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    own = (int(fields[11]) + int(fields[12])) / TICKS
+    return own + sum(cpu_seconds(int(child)) for child in children)
+
+
+def etag_of(peer: Peer, row: Row, *, is_tls: bool) -> str:
+    """Ask once, which warms the caches too, and return the ETag; the answer must be right."""
+    if is_tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        asking: http.client.HTTPConnection = http.client.HTTPSConnection(
+            "127.0.0.1", peer.tls_port, context=context
+        )
+    else:
+        asking = http.client.HTTPConnection("127.0.0.1", peer.port)
+    asking.request("GET", row.path)
+    answer = asking.getresponse()
+    length = len(answer.read())
+    asking.close()
+    assert answer.status == (404 if row.status == 404 else 200), (peer.name, row, answer.status)
+    assert row.status != 200 or length == row.length, (peer.name, row, length)
+    return answer.headers.get("ETag") or "*"
 
 
 def measure(
-    wrk: str, pid: int, url: str, headers: tuple[str, ...], options: argparse.Namespace
-) -> tuple[float, float]:
-    """Return requests per second, by the wall and by the server's CPU."""
-    command = [wrk, "-t1", f"-c{options.connections}", f"-d{options.seconds}s", "--timeout=30s"]
-    for header in headers:
-        command += ["-H", header]
-    before = cpu_seconds(pid)
+    wrk: str, peer: Peer, row: Row, connections: int, seconds: int, *, is_tls: bool
+) -> Rate:
+    """Let wrk ask for some seconds."""
+    etag = etag_of(peer, row, is_tls=is_tls)
+    url = f"http://127.0.0.1:{peer.port}{row.path}"
+    if is_tls:
+        url = f"https://127.0.0.1:{peer.tls_port}{row.path}"
+    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=60s"]
+    if row.status == 304:
+        command += ["-H", f"If-None-Match: {etag}"]
+    before = cpu_seconds(peer.pid)
     said = subprocess.run([*command, url], check=True, capture_output=True, text=True).stdout
-    used = cpu_seconds(pid) - before
-    count = int(re.search(r"(\d+) requests in", said)[1])  # type: ignore[index]
-    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1])  # type: ignore[index]
-    return rate, count / max(used, 1 / TICKS)
+    used = max(cpu_seconds(peer.pid) - before, 1 / TICKS)
+    found = re.search(r"(\d+) requests in ([\d.]+)(\w+), ([\d.]+)([KMGT]?)B read", said)
+    assert found, said
+    count = float(found[1])
+    if row.length > 1 << 20:
+        count = float(found[4]) * UNITS[found[5]] / row.length
+    lasted = float(found[2]) * (60 if found[3] == "m" else 1)
+    return Rate(count / lasted, count / used)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a second each, 64 connections")
     parser.add_argument("--seconds", type=int, default=3)
-    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3, help="the median of so many counts")
+    parser.add_argument("--rows", default="", help="only rows with this text in their name")
+    parser.add_argument("--peers", default="fleetward,nginx,varnish,squid")
     options = parser.parse_args()
     wrk = os.environ.get("WRK_BIN") or shutil.which("wrk")
-    nginx = os.environ.get("NGINX_BIN") or shutil.which("nginx")
     if wrk is None:
         sys.exit("wrk is not in PATH: install it, or set WRK_BIN")
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "repository"
-        root.mkdir()
-        rows = make_repository(root)
-        servers: dict[str, tuple[list[str], int]] = {}
-        for name, extra in (("asyncio", []), ("uvloop", ["uvloop"])):
-            port = free_port()
-            command = [sys.executable, "-c", FLEETWARD, str(root), str(port), *extra]
-            servers[name] = (command, port)
-        if nginx:
-            run = Path(folder) / "nginx"
-            run.mkdir()
-            port = free_port()
-            (run / "conf").write_text(NGINX.format(run=run, root=root, port=port))
-            servers["nginx"] = ([nginx, "-p", str(run), "-c", str(run / "conf")], port)
-        report(wrk, servers, rows, options)
+    seconds, rounds, loads = options.seconds, options.rounds, (64, 256)
+    if options.quick:
+        seconds, rounds, loads = 1, 1, (64,)
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        folder.chmod(0o755)
+        rows = [row for row in make_repository(folder / "root") if options.rows in row.name]
+        peers = start_all(folder, folder / "root", stack)
+        peers = [peer for peer in peers if peer.name in options.peers]
+        print("\n## Serving a repository\n")
+        print(
+            "Requests a second by wrk, on the same cores; in brackets per CPU-second of the "
+            "server. Last: both beside nginx's.\n",
+            flush=True,
+        )
+        lines = []
+        for is_tls in (False, True):
+            for connections in loads:
+                for row in rows:
+                    rates = {
+                        peer.name: median_of(
+                            [
+                                measure(wrk, peer, row, connections, seconds, is_tls=is_tls)
+                                for _ in range(rounds)
+                            ]
+                        )
+                        for peer in peers
+                        if peer.tls_port or not is_tls
+                    }
+                    label = f"{row.name}, {'TLS' if is_tls else 'plain'}, {connections}"
+                    lines.append([label, *cells_of(rates, peers)])
+        table(["answer, clients", *(p.name for p in peers), "CPU", "wall"], lines)
 
 
-def report(
-    wrk: str,
-    servers: dict[str, tuple[list[str], int]],
-    rows: dict[str, tuple[str, tuple[str, ...]]],
-    options: argparse.Namespace,
-) -> None:
-    results: dict[tuple[str, str], tuple[float, float]] = {}
-    for name, (command, port) in servers.items():
-        with running(command, port) as pid:
-            for row, (path, headers) in rows.items():
-                url = f"http://127.0.0.1:{port}{path}"
-                results[row, name] = measure(wrk, pid, url, headers, options)
-    print("\n## Serving a repository\n")
-    print(
-        f"Requests a second by wrk over {options.connections} connections, on the same two cores; "
-        "in brackets per CPU-second of the server, and that beside nginx's.\n"
+def median_of(rates: list[Rate]) -> Rate:
+    return Rate(
+        statistics.median(rate.wall for rate in rates),
+        statistics.median(rate.cpu for rate in rates),
     )
-    lines = []
-    for row in rows:
-        cells = [row]
-        for name in servers:
-            rate, per_cpu = results[row, name]
-            beside = results.get((row, "nginx"))
-            ratio = f"; {per_cpu / beside[1]:.2f}" if beside else ""
-            cells.append(f"{rate:,.0f} ({per_cpu:,.0f}{ratio})")
-        lines.append(cells)
-    table(["answer", *servers], lines)
+
+
+def cells_of(rates: dict[str, Rate], peers: list[Peer]) -> list[str]:
+    """Return a cell for each peer, and what ours is beside nginx."""
+    cells = []
+    for peer in peers:
+        rate = rates.get(peer.name)
+        cells.append(f"{rate.wall:,.0f} ({rate.cpu:,.0f})" if rate else "")
+    ours, nginx = rates.get("fleetward"), rates.get("nginx")
+    if ours is None or nginx is None:
+        return [*cells, "", ""]
+    return [*cells, f"{ours.cpu / nginx.cpu:.2f}", f"{ours.wall / nginx.wall:.2f}"]
 
 
 if __name__ == "__main__":
