@@ -41,11 +41,10 @@ def arrival(
     sent: timedelta | None = None,
     delay: timedelta = timedelta(),
     content: str = "",
-    first_e: int = 1,
 ) -> Arrival:
     at = START + (n * MINUTE if sent is None else sent)
     body = digest(content or f"{epoch} {n}")
-    return Arrival(epoch, n, at, at + delay, body, events, first_e)
+    return Arrival(epoch, n, at, at + delay, body, events)
 
 
 @dataclass
@@ -59,7 +58,6 @@ class Desk:
     clock: Clock | None = None
     events: dict[tuple[str, int], set[Sha256]] = field(default_factory=dict)
     signs: set[CloneSign] = field(default_factory=set)
-    lost: int = 0
 
     def take(self, *arrivals: Arrival) -> Ruling:
         ruling = None
@@ -81,7 +79,6 @@ class Desk:
         self.epochs[one.epoch] = ruling.epoch
         self.clock = ruling.clock
         self.signs |= ruling.clones
-        self.lost += ruling.lost
         for new in ruling.store:
             contents = self.events.setdefault((one.epoch, new.e), set())
             assert new.digest not in contents, "an event is stored once"
@@ -255,20 +252,6 @@ def test_numbers_far_beyond_the_gap_wait() -> None:
     assert ruling.store == (mark(10),)
     assert ruling.refused == (mark(11), mark(10**9))
     assert ruling.epoch.greatest_e == 10
-
-
-def test_events_that_the_host_has_no_more_are_counted_as_lost() -> None:
-    """The console was restored from a backup older than what hosts keep."""
-    desk = Desk()
-    desk.take(arrival(1, mark(1), mark(2), mark(5)))
-    ruling = desk.take(arrival(2, mark(9), mark(10), first_e=9))
-    assert ruling.epoch.contiguous_e == 10
-    assert ruling.lost == 5  # 3, 4, 6, 7, 8
-
-
-def test_a_first_number_beyond_all_reason_costs_nothing() -> None:
-    ruling = Desk().take(arrival(1, mark(2**62), first_e=2**62))
-    assert ruling.epoch.contiguous_e == 2**62
 
 
 def test_the_usual_check_in_looks_nothing_up() -> None:

@@ -285,12 +285,13 @@ def _survivor(node: _Node, aftermath: Aftermath, chance: random.Random) -> _Node
         return node
     content = node.content
     if content != node.durable:
+        torn = content[: max(len(content) // 2, len(_common(content, node.durable)))]
         content = {
             Aftermath.FORGETS: node.durable,
             Aftermath.EMPTIES: node.durable if content.startswith(node.durable) else b"",
-            Aftermath.TEARS: content[: max(len(content) // 2, len(_common(content, node.durable)))],
+            Aftermath.TEARS: torn,
             Aftermath.KEEPS: content,
-            Aftermath.MIXES: chance.choice([node.durable, content[: len(content) // 2], content]),
+            Aftermath.MIXES: chance.choice([node.durable, torn, content]),
         }[aftermath]
     return _File(content, content, node.executable, node.private)
 

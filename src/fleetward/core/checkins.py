@@ -31,8 +31,8 @@ or replay them. None of that may change what the console believes, and each has 
 own, so a relay that holds a check-in back cannot make a host look cloned.
 
 Events: each is stored once per content. The acknowledgement names the greatest `e` up to which
-none is missing, so what is missing is sent again. One `e` with two contents means a cloned host;
-both contents are kept, since the acknowledgement covers both.
+none is missing, so what is missing is sent again; a host that no longer has it begins a new epoch.
+One `e` with two contents means a cloned host; both are kept, since both get acknowledged.
 
 Deliberately not here: signatures (identity), storing (console.fleet), sentences for people.
 """
@@ -86,7 +86,6 @@ class Arrival:
         received: by the clock of whoever took it first: the relay's, never after the console's.
         digest: of the signed bytes.
         events: in any order.
-        first_e: the least number that the host still has; events under it are gone for good.
     """
 
     epoch: str
@@ -95,7 +94,6 @@ class Arrival:
     received: datetime
     digest: Sha256
     events: tuple[EventMark, ...] = ()
-    first_e: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +188,6 @@ class Ruling:
             added is taken off.
         store: events to store, each new for its epoch, in order.
         refused: events beyond the window, which are sent again once the gap is filled.
-        lost: events that the host no longer has and the console never got.
         skipped: check-in numbers left out just before this one.
         clones: why the host looks like two; empty for nearly all.
     """
@@ -201,7 +198,6 @@ class Ruling:
     seen: datetime
     store: tuple[EventMark, ...] = ()
     refused: tuple[EventMark, ...] = ()
-    lost: int = 0
     skipped: int = 0
     clones: frozenset[CloneSign] = field(default_factory=frozenset)
 
@@ -224,7 +220,6 @@ def rule(
     standing, sign = _standing(known, arrival, limits)
     before = _epoch_of(known, arrival)
     store, refused, twice = _new_events(before, arrival, stored, limits)
-    contiguous, lost = _contiguous(before, arrival, store, stored)
     clock, seen = _clock(known.clock, arrival, limits)
     signs = {sign} if sign else set()
     if twice:
@@ -238,14 +233,13 @@ def rule(
             digest=arrival.digest if newer else before.digest,
             first_sent=min(arrival.sent, before.first_sent),
             newest_sent=arrival.sent if newer else before.newest_sent,
-            contiguous_e=contiguous,
+            contiguous_e=_contiguous(before, store, stored),
             greatest_e=max([before.greatest_e, *(mark.e for mark in store)]),
         ),
         clock=clock,
         seen=seen,
         store=store,
         refused=refused,
-        lost=lost,
         skipped=max(0, arrival.n - before.greatest_n - 1) if before.greatest_n else 0,
         clones=frozenset(signs),
     )
@@ -332,7 +326,7 @@ def _new_events(
     """Return events to store, events beyond the window, and whether a number has two contents."""
     if not arrival.events:
         return (), (), False
-    room = max(before.contiguous_e, arrival.first_e - 1) + limits.window
+    room = before.contiguous_e + limits.window
     seen = {e: set(digests) for e, digests in stored.items()}
     store: list[EventMark] = []
     refused: list[EventMark] = []
@@ -351,22 +345,14 @@ def _new_events(
 
 
 def _contiguous(
-    before: Epoch,
-    arrival: Arrival,
-    store: tuple[EventMark, ...],
-    stored: Mapping[int, frozenset[Sha256]],
-) -> tuple[int, int]:
-    """Return up to where no event is missing, and how many are lost for good."""
+    before: Epoch, store: tuple[EventMark, ...], stored: Mapping[int, frozenset[Sha256]]
+) -> int:
+    """Return up to where no event is missing."""
     contiguous = before.contiguous_e
-    if not arrival.events:
-        return contiguous, 0
     there = {mark.e for mark in store} | {e for e, digests in stored.items() if digests}
-    gone = max(0, arrival.first_e - 1 - contiguous)
-    lost = gone - sum(contiguous < e <= contiguous + gone for e in there)
-    contiguous += gone
     while contiguous + 1 in there:
         contiguous += 1
-    return contiguous, lost
+    return contiguous
 
 
 def _clock(known: Clock | None, arrival: Arrival, limits: CheckInLimits) -> tuple[Clock, datetime]:
