@@ -4,15 +4,20 @@ Flags of the command line win over the file. Sizes are bytes, durations seconds,
 second. An absent table means its defaults.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 from fleetward.adapters.disk import Disk
+from fleetward.config.addresses import require_group, require_host_and_port
 from fleetward.config.strict import load_settings
 from fleetward.core.limits import GIB, MIB
-from fleetward.errors import ConfigurationError
+from fleetward.core.names import parse_product
+from fleetward.errors import ConfigurationError, UsageError
 
+_PASSTHROUGH_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_OWN_PATHS = ("/v1/", "/mirror/", "/passthrough/", "/metadata/", "/targets/", "/blobs/")
 _DAY_NAMES = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -89,8 +94,12 @@ class ScheduleSettings:
             raise ConfigurationError(
                 f"bandwidth.schedule.days has {wrong[0]!r}: write {', '.join(_DAY_NAMES)}"
             )
-        for text in (self.start, self.end):
-            minutes_of(text)
+        start, end = minutes_of(self.start), minutes_of(self.end)
+        if start in {end, 24 * 60}:
+            raise ConfigurationError(
+                f"bandwidth.schedule from {self.start} to {self.end} is no span of time: write "
+                "00:00 to 24:00 for the whole day"
+            )
         if self.rate < 0:
             raise ConfigurationError("bandwidth.schedule.rate is 0 or more: 0 is no limit")
 
@@ -137,10 +146,11 @@ class ClientSettings:
     Attributes:
         max_connections: open at once, of all clients.
         max_connections_per_client: open at once, of one address.
-        rate: bytes per second of blobs to one address; 0 is no limit.
+        rate: bytes per second of blobs and mirrored files to one address; 0 is no limit.
         requests_per_second: of one address, with a burst of ten times as many; 0 is no limit.
         misses_per_minute: how many blobs outside the current timestamp's closure one address may
-            make the relay fetch (a crawl through old names must not fill the WAN link).
+            make the relay fetch (a crawl through old names must not fill the WAN link); 0 is no
+            limit.
     """
 
     max_connections: int = 10_000
@@ -164,21 +174,38 @@ class PushSettings:
 
     Attributes:
         watch: whether the relay holds a long poll at its upstream, so that it hears at once.
-        max_watchers: hosts that may wait at once; beyond, they are told to poll (503).
+        poll: how often the upstream is asked where it has no long polls, or `watch` is off; 0
+            leaves it to the hosts' own requests.
+        max_watchers: hosts that may wait at once; beyond, they are told to poll (503). At most
+            nine tenths of `clients.max_connections` wait, so that the others can be served.
         udp: whether UDP is listened on, at the TCP port's number (announcements, check-ins).
-        group: multicast groups on which announcements are heard and sent; empty for none.
+        group: multicast groups on which announcements are heard and sent; empty for none. A relay
+            that listens on loopback alone uses none.
+        interfaces: names of the network interfaces for the groups; empty is all but loopback.
         announce: whether a new timestamp is announced on the groups and to `unicast`.
         unicast: `HOST:PORT` of relays and hosts that are told directly.
-        ttl: hops that an announcement may make.
+        ttl: hops that an announcement to a group may make.
     """
 
     watch: bool = True
-    max_watchers: int = 10_000
+    poll: timedelta = timedelta(seconds=15)
+    max_watchers: int = 9_000
     udp: bool = True
     group: tuple[str, ...] = ("239.255.29.67", "ff08::2967")
+    interfaces: tuple[str, ...] = ()
     announce: bool = True
     unicast: tuple[str, ...] = ()
     ttl: int = 1
+
+    def __post_init__(self) -> None:
+        if self.poll < timedelta() or self.max_watchers < 0 or not 1 <= self.ttl <= 255:
+            raise ConfigurationError(
+                "push.poll and max_watchers are 0 or more, push.ttl is 1 to 255"
+            )
+        for group in self.group:
+            require_group(group)
+        for target in self.unicast:
+            require_host_and_port(target)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,14 +247,26 @@ class MirrorSettings:
     """`[[mirror]]`: serve under `/mirror/PRODUCT/` what an agent on this machine confirmed.
 
     Attributes:
-        product: the name in the URL.
-        folder: the subscription's folder (the one that has `current`).
+        product: the name in the URL, and the agent's.
+        home: the agent's folder, whose record says which release is confirmed; the relay must be
+            able to read it, and where it cannot, clients get 503.
+        folder: the subscription's folder (the one that has `current`); absent takes what the
+            agent's own settings say.
         stay: how long a client stays on the tree with which it began.
     """
 
     product: str
-    folder: Path
+    home: Path
+    folder: Path | None = None
     stay: timedelta = timedelta(seconds=60)
+
+    def __post_init__(self) -> None:
+        try:
+            parse_product(self.product)
+        except UsageError as error:
+            raise ConfigurationError(f"mirror.product: {error}") from error
+        if self.stay < timedelta():
+            raise ConfigurationError("mirror.stay is 0 or more seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,15 +276,19 @@ class PassthroughSettings:
     Attributes:
         name: the first part of the path, `/passthrough/NAME/…`.
         upstream: base URL; the only scheme, host, port and path prefix that is ever asked.
-        paths: prefixes under it that may be asked for; a path outside is answered 404.
-        mount: also served at this path of the relay (`/content/` for SEP clients); empty for none.
+        paths: what may be asked for under it: folders (`/dists/`) or single files; a path outside
+            is answered 404.
+        mount: also served at this folder of the relay, with the same path under the upstream
+            (`/content/` for SEP clients); empty for none.
         proxy_requests: whether requests in absolute form for `upstream` are accepted (`apt` with
             the relay as its proxy, SEP clients).
         query: `ignore` (not sent, not part of the name) or `keep` (both).
         revalidate: how long an answer is served before the upstream is asked whether it changed.
-        immutable: prefixes whose files never change, and so are asked for once.
-        max_file: bytes of one file.
-        quota: bytes of all its files.
+        max_stale: how long after the upstream last confirmed it an answer is still served, with a
+            warning, while the upstream fails; then clients get 503.
+        immutable: folders or files that never change, and so are asked for once.
+        max_file: bytes of one file; a longer one is answered 503.
+        quota: bytes of all its files; those used longest ago go first.
         allow_private: whether the upstream may have a loopback, link-local or private address.
         follow_redirects: whether redirects inside the allow-list are followed.
     """
@@ -257,11 +300,52 @@ class PassthroughSettings:
     proxy_requests: bool = False
     query: str = "ignore"
     revalidate: timedelta = timedelta(minutes=5)
+    max_stale: timedelta = timedelta(days=1)
     immutable: tuple[str, ...] = ()
     max_file: int = 1 * GIB
     quota: int = 10 * GIB
     allow_private: bool = False
     follow_redirects: bool = True
+
+    def __post_init__(self) -> None:
+        if not _PASSTHROUGH_NAME.fullmatch(self.name):
+            raise ConfigurationError(
+                f"passthrough.name {self.name[:80]!r}: use 1 to 64 of a-z, 0-9, '.', '_' and '-', "
+                "beginning with a letter or digit"
+            )
+        for path in (*self.paths, *self.immutable):
+            _require_plain_path(path)
+        if self.mount:
+            _require_mount(self.mount)
+        if self.query not in {"ignore", "keep"}:
+            raise ConfigurationError(
+                f"passthrough.query is {self.query!r}: write 'ignore' or 'keep'"
+            )
+        if min(self.revalidate, self.max_stale) < timedelta():
+            raise ConfigurationError("passthrough.revalidate and max_stale are 0 or more seconds")
+        if not 0 < self.max_file <= self.quota:
+            raise ConfigurationError(
+                "passthrough.max_file is over 0 and at most quota, or no such file could be kept"
+            )
+
+
+def _require_plain_path(path: str) -> None:
+    segments = path.split("/")[1:]
+    is_plain = path.startswith("/") and all(segments[:-1]) and path.isprintable()
+    if not is_plain or {".", ".."} & set(segments) or set(path) & set("?#%\\"):
+        raise ConfigurationError(
+            f"the path {path!r} of a passthrough: write it decoded and absolute, as in /dists/, "
+            "without '.', '..', '//', '%', '?', '#' and backslashes"
+        )
+
+
+def _require_mount(mount: str) -> None:
+    _require_plain_path(mount)
+    if not mount.endswith("/") or mount == "/" or mount.startswith(_OWN_PATHS):
+        raise ConfigurationError(
+            f"passthrough.mount {mount!r}: write a folder as in /content/, and none of the "
+            f"relay's own ({', '.join(_OWN_PATHS)})"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,8 +380,11 @@ class RelayFileSettings:
     def __post_init__(self) -> None:
         names = [one.name for one in self.passthrough]
         products = [one.product for one in self.mirror]
-        if len(set(names)) < len(names) or len(set(products)) < len(products):
-            raise ConfigurationError("two passthroughs have one name, or two mirrors one product")
+        mounts = [one.mount for one in self.passthrough if one.mount]
+        if any(len(set(one)) < len(one) for one in (names, products, mounts)):
+            raise ConfigurationError(
+                "two passthroughs have one name or one mount, or two mirrors one product"
+            )
 
     def having(self, **changes: object) -> "RelayFileSettings":
         """Return the settings with some fields changed."""

@@ -19,6 +19,7 @@ from fleetward.relay.blobs import BlobCache
 from fleetward.relay.counters import RelayCounters
 from fleetward.relay.documents import DocumentCache, DocumentShelf
 from fleetward.relay.handler import RelayHandler, RelayStatus
+from fleetward.relay.mirror import MirrorPart
 from fleetward.relay.news import News
 from fleetward.relay.part import Part
 from fleetward.relay.settings import RelaySettings
@@ -181,6 +182,8 @@ class Ground:
 def _parts(ground: Ground) -> tuple[Part, ...]:
     """Return the relay's services, each where its settings ask for it."""
     parts: list[Part] = []
+    if ground.settings.mirrors:
+        parts.append(MirrorPart(ground.settings.mirrors, clock=ground.clock, disk=ground.disk))
     return tuple(parts)
 
 
