@@ -11,6 +11,7 @@ transports serve instead (`httpd.server`), with the same `Connection` on top.
 """
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
@@ -33,6 +34,12 @@ _SCRATCH: Final = memoryview(bytearray(256 * 1024))
 """Where file bytes stand between the disk and OpenSSL; used by one line at a time, within a call."""
 
 _MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
+_NOTHING_YET: Final = (
+    BlockingIOError,
+    InterruptedError,
+    ssl.SSLWantReadError,
+    ssl.SSLWantWriteError,
+)
 _WOULD_BLOCK: Final = (BlockingIOError, InterruptedError, ssl.SSLWantWriteError)
 
 
@@ -102,6 +109,11 @@ class Line(asyncio.Transport):
         """Return the client's address, without port."""
         return peer_of(self._peer)
 
+    @property
+    def descriptor(self) -> int:
+        """Return the socket's descriptor; -1 once the line is lost."""
+        return self._descriptor
+
     def start(self, protocol: asyncio.Protocol) -> None:
         """Give the line its protocol, which is told at once."""
         self._protocol = protocol
@@ -112,24 +124,26 @@ class Line(asyncio.Transport):
     def on_events(self, events: int) -> None:
         """Do what the socket is ready for."""
         if events & EPOLLIN:
-            self._read()
+            try:
+                received = self._receive(READ_BYTES)
+            except _NOTHING_YET:
+                pass
+            except OSError as error:
+                self._lose(error)
+            else:
+                if received:
+                    self._protocol.data_received(received)
+                else:
+                    self._end_input()
+            if events == EPOLLIN:
+                return
         elif not events & EPOLLOUT:
             self._lose(None)
-            return
         if events & EPOLLOUT and not self._is_closed:
             self._flush()
 
-    def _read(self) -> None:
-        try:
-            received = self._receive(READ_BYTES)
-        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return
-        except OSError as error:
-            self._lose(error)
-            return
-        if received:
-            self._protocol.data_received(received)
-        elif self._protocol.eof_received():
+    def _end_input(self) -> None:
+        if self._protocol.eof_received():
             self._watch(self._mask & ~EPOLLIN)
         else:
             self.close()
@@ -146,9 +160,7 @@ class Line(asyncio.Transport):
     # -- writing ---------------------------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send now what the kernel takes, and the rest when it takes more."""
-        if self._is_closed or self._is_eof_wanted:
-            return
+        """Send now what the kernel takes, and the rest when it takes more; nothing once lost."""
         if self._queue:
             self._keep(memoryview(data))
             return
@@ -296,6 +308,7 @@ class Line(asyncio.Transport):
         self._is_closing = True
         self._pump.drop(self._descriptor)
         self._descriptor = -1
+        self._send = len
         self._queue = None
         self._queued = 0
         self._filler = None
@@ -309,55 +322,25 @@ class Line(asyncio.Transport):
 
 
 class TlsLine(Line):
-    """The same over TLS; it begins with the handshake, and has no protocol before its end."""
+    """The same over TLS, after the handshake."""
 
-    __slots__ = ("_begin", "_context", "_patience")
+    __slots__ = ("_context",)
 
-    def __init__(
-        self,
-        pump: Watcher,
-        connected: ssl.SSLSocket,
-        peer: object,
-        begin: Callable[[], asyncio.Protocol],
-        timeout: float,
-    ) -> None:
-        """Take a wrapped socket; `begin` makes its protocol after the handshake."""
+    _socket: ssl.SSLSocket
+
+    def __init__(self, pump: Watcher, connected: ssl.SSLSocket, peer: object) -> None:
+        """Take a socket that has shaken hands; `start` begins."""
         super().__init__(pump, connected, peer)
         self._context = connected.context
         self._receive = connected.read
         self._send = connected.write
-        self._begin: Callable[[], asyncio.Protocol] | None = begin
-        self._patience: asyncio.TimerHandle | None = pump.loop.call_later(timeout, self.abort)
-
-    def on_events(self, events: int) -> None:
-        """Shake hands, then do what the socket is ready for."""
-        if self._begin is None:
-            super().on_events(events)
-            return
-        assert isinstance(self._socket, ssl.SSLSocket)  # noqa: S101 (for the type checker)
-        try:
-            self._socket.do_handshake()
-        except ssl.SSLWantReadError:
-            self._watch(EPOLLIN)
-        except (ssl.SSLWantWriteError, BlockingIOError):
-            self._watch(EPOLLOUT)
-        except (OSError, ValueError):
-            self.abort()
-        else:
-            begin, self._begin = self._begin, None
-            self._forget_patience()
-            self._watch(EPOLLIN)
-            self.start(begin())
-            self._read()
-
-    def _forget_patience(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
 
     def send_now(self, data: bytes) -> int:
         """Send what OpenSSL takes of `data` (see `Line.send_now`)."""
-        return self._tried(lambda: self._send(data))
+        try:
+            return self._send(data)
+        except ssl.SSLWantWriteError as error:
+            raise BlockingIOError from error
 
     def send_file_now(self, descriptor: int, offset: int, count: int) -> int:
         """Send what OpenSSL takes of a file's range (see `Line.send_file_now`).
@@ -374,26 +357,18 @@ class TlsLine(Line):
                 raise BlockingIOError from error
         return sent
 
-    @staticmethod
-    def _tried(send: Callable[[], int]) -> int:
-        try:
-            return send()
-        except ssl.SSLWantWriteError as error:
-            raise BlockingIOError from error
-
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send now what OpenSSL and the kernel take: a record at a time."""
-        if self._is_closed:
-            return
         if self._queue:
             self._keep(memoryview(data))
             return
-        rest = memoryview(data)
+        taken = 0
         try:
-            while rest:
-                rest = rest[self._send(rest) :]
+            taken = self._send(data)
+            while taken < len(data):
+                taken += self._send(memoryview(data)[taken:])
         except _WOULD_BLOCK:
-            self._keep(rest)
+            self._keep(memoryview(data)[taken:])
         except OSError as error:
             self._lose(error)
 
@@ -401,29 +376,70 @@ class TlsLine(Line):
         """Return False: TLS closes both directions."""
         return False
 
-    def close(self) -> None:
-        """Read no more, and end once all has left."""
-        if self._begin is not None:
-            self.abort()
-        else:
-            super().close()
-
-    def _lose(self, error: OSError | None) -> None:
-        self._forget_patience()
-        super()._lose(error)
-
     def _end(self, error: OSError | None) -> None:
-        if self._begin is not None:
-            self._socket.close()
-            return
         if error is None:
             self._say_goodbye()
         super()._end(error)
 
     def _say_goodbye(self) -> None:
         """Send close_notify; what the client answers is not waited for."""
-        assert isinstance(self._socket, ssl.SSLSocket)  # noqa: S101 (for the type checker)
-        try:
+        with contextlib.suppress(OSError, ValueError):
             self._socket.unwrap()
+
+
+class Handshake:
+    """A TLS client before it is one: shakes hands within a time, then gives way to its line."""
+
+    __slots__ = ("_address", "_begin", "_descriptor", "_mask", "_patience", "_pump", "_socket")
+
+    def __init__(
+        self,
+        pump: Watcher,
+        connected: ssl.SSLSocket,
+        address: object,
+        begin: Callable[[TlsLine], None],
+        timeout: float,
+    ) -> None:
+        """Take a wrapped socket; `begin` gets the line once it may be used."""
+        self._pump = pump
+        self._socket = connected
+        self._address = address
+        self._descriptor = connected.fileno()
+        self._begin = begin
+        self._mask = EPOLLIN
+        self._patience = pump.loop.call_later(timeout, self.abort)
+
+    @property
+    def peer(self) -> str:
+        """Return the client's address, without port."""
+        return peer_of(self._address)
+
+    def on_events(self, events: int) -> None:
+        """Go on shaking hands."""
+        try:
+            self._socket.do_handshake()
+        except ssl.SSLWantReadError:
+            self._watch(EPOLLIN)
+        except (ssl.SSLWantWriteError, BlockingIOError):
+            self._watch(EPOLLOUT)
         except (OSError, ValueError):
-            return
+            self.abort()
+        else:
+            self._patience.cancel()
+            self._watch(EPOLLIN)
+            line = TlsLine(self._pump, self._socket, self._address)
+            self._begin(line)
+            line.on_events(EPOLLIN)
+
+    def _watch(self, mask: int) -> None:
+        if mask != self._mask:
+            self._mask = mask
+            self._pump.watch(self._descriptor, mask)
+
+    def abort(self) -> None:
+        """End it."""
+        self._patience.cancel()
+        if self._descriptor >= 0:
+            self._pump.drop(self._descriptor)
+            self._descriptor = -1
+            self._socket.close()

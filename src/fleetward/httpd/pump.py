@@ -15,7 +15,7 @@ import socket
 import ssl
 from typing import Final, Protocol
 
-from fleetward.httpd.lines import Line, TlsLine, peer_of
+from fleetward.httpd.lines import EPOLLIN, Handshake, Line, TlsLine, peer_of
 
 _LOG = logging.getLogger(__name__)
 HAS_EPOLL: Final = hasattr(select, "epoll")
@@ -65,7 +65,7 @@ class Pump:
         self.loop = loop
         self._gate = gate
         self._epoll = select.epoll()
-        self._lines: dict[int, Line] = {}
+        self._lines: dict[int, Line | Handshake] = {}
         self._listeners: list[socket.socket] = []
         self._pause: asyncio.TimerHandle | None = None
         loop.add_reader(self._epoll.fileno(), self._turn)
@@ -134,11 +134,17 @@ class Pump:
             return
         connected.setblocking(False)  # noqa: FBT003 (the socket's own interface)
         context = self._gate.tls_context()
-        if context is None:
-            line = Line(self, connected, address)
-            self._add(connected.fileno(), line)
-            line.start(self._gate.make_protocol())
+        if context is not None:
+            self._shake_hands(connected, address, context)
             return
+        line = Line(self, connected, address)
+        self._lines[connected.fileno()] = line
+        self._epoll.register(connected.fileno(), EPOLLIN)
+        line.start(self._gate.make_protocol())
+
+    def _shake_hands(
+        self, connected: socket.socket, address: object, context: ssl.SSLContext
+    ) -> None:
         try:
             wrapped = context.wrap_socket(
                 connected, server_side=True, do_handshake_on_connect=False
@@ -148,12 +154,13 @@ class Pump:
             self._gate.leave(peer_of(address))
             return
         timeout = self._gate.handshake_timeout
-        shaking = TlsLine(self, wrapped, address, self._gate.make_protocol, timeout)
-        self._add(wrapped.fileno(), shaking)
+        shaking = Handshake(self, wrapped, address, self._begin, timeout)
+        self._lines[wrapped.fileno()] = shaking
+        self._epoll.register(wrapped.fileno(), EPOLLIN)
 
-    def _add(self, descriptor: int, line: Line) -> None:
-        self._lines[descriptor] = line
-        self._epoll.register(descriptor, select.EPOLLIN)
+    def _begin(self, line: TlsLine) -> None:
+        self._lines[line.descriptor] = line
+        line.start(self._gate.make_protocol())
 
     # -- the end ---------------------------------------------------------------------------------
 
