@@ -23,6 +23,8 @@ class Exchange:
     send: Callable[[bytes], None]
     stays: bool = False
     """Whether the connection is kept after the answer that a script gave."""
+    method: str = "GET"
+    body: bytes = b""
 
     def answer(
         self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b""
@@ -101,6 +103,8 @@ class _Handler(socketserver.StreamRequestHandler):
         }
         source.asked.append(path)
         exchange = Exchange(path, headers, source.files.get(path), self._send)
+        exchange.method = head[0].split(" ")[0]
+        exchange.body = self.rfile.read(int(headers.get("content-length", 0)))
         script = source.scripts.get(path)
         if script is None:
             exchange.usual()

@@ -1,4 +1,4 @@
-"""HTTP requests that end: the only sockets that an agent opens for content.
+"""HTTP requests that end: the only sockets that an agent opens for content and for status.
 
 What urllib3 leaves open is closed here. A transfer has a deadline or a minimum rate, measured at
 every receive, from the first byte of the header on (slow retrieval); a redirect is an error, since
@@ -82,7 +82,8 @@ class Answer:
 
     Attributes:
         url: what was asked for.
-        status: 200 (the whole), 206 (from the offset that was asked for), 204 or 304 (no body).
+        status: 200 (the whole), 206 (from the offset that was asked for), 204 or 304 (no body);
+            to a POST also 202.
         etag: the file's ETag, as the source wrote it, or None.
         length: bytes that the body will have, or None where the source did not say.
     """
@@ -132,8 +133,25 @@ class Answer:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    url: str
+    headers: dict[str, str]
+    method: str = "GET"
+    content: bytes | None = None
+
+
+@contextmanager
+def _closing(response: urllib3.BaseHTTPResponse) -> Generator[None]:
+    try:
+        yield
+    finally:
+        if not response.closed:
+            response.close()
+
+
 class HttpSession:
-    """GET requests over kept connections."""
+    """Requests over kept connections."""
 
     def __init__(self, clock: Clock, settings: HttpSettings | None = None) -> None:
         """Prepare a session; nothing connects yet.
@@ -190,16 +208,43 @@ class HttpSession:
             ConfigurationError: `url`, a proxy or the CA bundle cannot be used.
         """
         pace = Pace(self._clock, url, limits or self._settings.limits, deadline)
-        response = self._ask(url, self._headers(offset, etag, fresh=fresh), pace)
-        try:
+        response = self._ask(_Question(url, self._headers(offset, etag, fresh=fresh)), pace)
+        with _closing(response):
             _refuse(url, response, offset=offset, etag=etag)
             answer = Answer(url, response, pace, max_bytes)
             if answer.status in {204, 304}:
                 answer.read()
             yield answer
-        finally:
-            if not response.closed:
-                response.close()
+
+    @contextmanager
+    def post(
+        self, url: str, content: bytes, *, media_type: str, max_bytes: int, deadline: timedelta
+    ) -> Generator[Answer]:
+        """Bring `content` to `url` and give the answer once its header has arrived.
+
+        What is brought must bear being brought twice: a kept connection that turns out to be
+        closed is replaced once, as for GET.
+
+        Args:
+            url: `http:` or `https:`.
+            content: the body of the request.
+            media_type: its Content-Type.
+            max_bytes: longest body of the answer, in bytes.
+            deadline: for the whole exchange.
+
+        Raises:
+            NotFoundError: the other side answered 403, 404 or 410.
+            SlowTransferError: the header came under the minimum rate or past the deadline.
+            DigestError: it announces more than `max_bytes`.
+            NetworkError: no connection, a redirect, an encoded answer, another status.
+            ConfigurationError: `url`, a proxy or the CA bundle cannot be used.
+        """
+        pace = Pace(self._clock, url, self._settings.limits, deadline)
+        headers = self._headers(0, None, fresh=False) | {"Content-Type": media_type}
+        response = self._ask(_Question(url, headers, "POST", content), pace)
+        with _closing(response):
+            _refuse(url, response, offset=0, etag=None, also=frozenset({202}))
+            yield Answer(url, response, pace, max_bytes)
 
     def _headers(self, offset: int, etag: str | None, *, fresh: bool) -> dict[str, str]:
         headers = {"User-Agent": self._settings.user_agent, "Accept-Encoding": "identity"}
@@ -211,29 +256,30 @@ class HttpSession:
             headers["Cache-Control"] = "no-cache"
         return headers
 
-    def _ask(self, url: str, headers: dict[str, str], pace: Pace) -> urllib3.BaseHTTPResponse:
-        manager = self._manager(url)
+    def _ask(self, question: _Question, pace: Pace) -> urllib3.BaseHTTPResponse:
+        manager = self._manager(question.url)
         token = CURRENT_TRANSFER.set(Transfer(pace, self.traffic))
         try:
             try:
-                return self._send(manager, url, headers, pace)
+                return self._send(manager, question, pace)
             except urllib3.exceptions.ProtocolError as error:
                 if not _was_kept_too_long(error):
                     raise
-                return self._send(manager, url, headers, pace)
+                return self._send(manager, question, pace)
         except urllib3.exceptions.HTTPError as error:
-            raise _network_error(url, error, pace) from error
+            raise _network_error(question.url, error, pace) from error
         finally:
             CURRENT_TRANSFER.reset(token)
 
     def _send(
-        self, manager: urllib3.PoolManager, url: str, headers: dict[str, str], pace: Pace
+        self, manager: urllib3.PoolManager, question: _Question, pace: Pace
     ) -> urllib3.BaseHTTPResponse:
         self.traffic.requests += 1
         return manager.request(
-            "GET",
-            url,
-            headers=headers,
+            question.method,
+            question.url,
+            body=question.content,
+            headers=question.headers,
             redirect=False,
             retries=False,
             preload_content=False,
@@ -296,7 +342,14 @@ def _scheme_and_host(url: str) -> tuple[str, str]:
 _RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 
 
-def _refuse(url: str, response: urllib3.BaseHTTPResponse, *, offset: int, etag: str | None) -> None:
+def _refuse(
+    url: str,
+    response: urllib3.BaseHTTPResponse,
+    *,
+    offset: int,
+    etag: str | None,
+    also: frozenset[int] = frozenset(),
+) -> None:
     """Raise unless the answer is one that the request allows."""
     status = response.status
     if status in {403, 404, 410}:
@@ -310,7 +363,7 @@ def _refuse(url: str, response: urllib3.BaseHTTPResponse, *, offset: int, etag: 
             f"{url} redirects to {target[:200]!r}; redirects are refused: give the source's final "
             "URL (a login page on the way does this too)"
         )
-    if status not in {200, 204, 206}:
+    if status not in {200, 204, 206, *also}:
         raise NetworkError(f"{url} answered HTTP status {status}: try again, or another source")
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
