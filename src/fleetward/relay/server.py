@@ -19,9 +19,11 @@ from fleetward.relay.blobs import BlobCache
 from fleetward.relay.counters import RelayCounters
 from fleetward.relay.documents import DocumentCache, DocumentShelf
 from fleetward.relay.handler import RelayHandler, RelayStatus
+from fleetward.relay.lifetime import Lifetime
 from fleetward.relay.mirror import MirrorPart
 from fleetward.relay.news import News
 from fleetward.relay.part import Part
+from fleetward.relay.push import push_parts
 from fleetward.relay.settings import RelaySettings
 from fleetward.relay.sources import Source, Sources
 from fleetward.relay.timestamp import TimestampCache
@@ -72,6 +74,7 @@ class Relay:
         self._disk = disk or SystemDisk()
         shelf = DocumentShelf(self._disk, settings.cache, limits.max_documents_bytes)
         self._timestamp = TimestampCache(shelf, self.sources)
+        self._lifetime = Lifetime()
         documents = DocumentCache(shelf, files, self.sources)
         blobs = BlobCache(store, files, self.sources)
         status = RelayStatus(self.sources, self.counters, served, blobs)
@@ -87,6 +90,7 @@ class Relay:
                 self.counters,
                 served,
                 self.sources.news,
+                self._lifetime,
             )
         )
         status.tell_of(self.parts)
@@ -131,11 +135,16 @@ class Relay:
                 failures.append(error)
                 stop.set()
 
+        def listens(url: str) -> None:
+            self._lifetime.listens(url)
+            ready(url)
+
+        self._lifetime.begin(stop)
         running = [asyncio.create_task(part.run()) for part in self.parts]
         for task in running:
             task.add_done_callback(ended)
         try:
-            await serve(self.server, *address, ready=ready, stop=stop)
+            await serve(self.server, *address, ready=listens, stop=stop)
         finally:
             for task in running:
                 task.cancel()
@@ -165,6 +174,7 @@ class Ground:
         counters: of the cache.
         served: of the server.
         news: told of each new timestamp.
+        lifetime: when the relay listens, and when it stops.
     """
 
     settings: RelaySettings
@@ -177,11 +187,14 @@ class Ground:
     counters: RelayCounters
     served: ServerCounters
     news: News
+    lifetime: Lifetime
 
 
 def _parts(ground: Ground) -> tuple[Part, ...]:
     """Return the relay's services, each where its settings ask for it."""
-    parts: list[Part] = []
+    parts: list[Part] = list(
+        push_parts(ground.settings, ground.timestamp, ground.sources, ground.lifetime)
+    )
     if ground.settings.mirrors:
         parts.append(MirrorPart(ground.settings.mirrors, clock=ground.clock, disk=ground.disk))
     return tuple(parts)

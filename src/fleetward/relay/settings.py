@@ -85,6 +85,38 @@ class RelayLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class PushLimits:
+    """What news, true or forged, may make a relay do.
+
+    Attributes:
+        first_pause: after a long poll that failed or whose news were none; it doubles up to
+            `PushSettings.poll`, so that a server which answers at once is asked no faster than
+            by polls.
+        unable_pause: how long an upstream without long polls is polled before it is asked for
+            one again.
+        hint_interval: announcements cause at most one upstream request in this time, however
+            many are heard; it doubles while they turn out false (a flood of forged ones).
+        max_hint_interval: see `hint_interval`.
+        announce_interval: how often the relay announces at most; an upstream whose timestamp
+            changes all the time must not make it a source of floods.
+        datagrams_per_turn: datagrams read before others have their turn.
+        join_interval: how often the groups are joined anew, for interfaces that came later.
+    """
+
+    first_pause: timedelta = timedelta(seconds=1)
+    unable_pause: timedelta = timedelta(minutes=10)
+    hint_interval: timedelta = timedelta(seconds=1)
+    max_hint_interval: timedelta = timedelta(seconds=30)
+    announce_interval: timedelta = timedelta(seconds=1)
+    datagrams_per_turn: int = 64
+    join_interval: timedelta = timedelta(minutes=1)
+
+
+QUIET = PushSettings(watch=False, poll=timedelta(), udp=False, announce=False)
+"""Asks and tells only who asks: what a relay does that was made in code, unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
 class RelaySettings:
     """Everything `run_relay` needs.
 
@@ -104,6 +136,7 @@ class RelaySettings:
         bandwidth: what may be taken from upstreams.
         clients: what clients may take.
         push: how news travel.
+        push_limits: what news may make the relay do.
         spool: check-ins on their way.
         discovery: how hosts find this relay.
         mirrors: what is served to software without an agent.
@@ -124,7 +157,8 @@ class RelaySettings:
     storage: StorageSettings = field(default_factory=StorageSettings)
     bandwidth: BandwidthSettings = field(default_factory=BandwidthSettings)
     clients: ClientSettings = field(default_factory=ClientSettings)
-    push: PushSettings = field(default_factory=PushSettings)
+    push: PushSettings = QUIET
+    push_limits: PushLimits = field(default_factory=PushLimits)
     spool: SpoolSettings = field(default_factory=SpoolSettings)
     discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
     mirrors: tuple[MirrorSettings, ...] = ()

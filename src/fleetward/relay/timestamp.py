@@ -4,20 +4,35 @@ A relay may only delay, so where no upstream answers it serves the last timestam
 with its age in `Age`; hosts judge freshness by what is signed inside, and go elsewhere when it is
 old (`frozen`). The last one is kept on disk, so that a relay which restarts behind a dead WAN link
 still answers.
+
+**What the upstream says now is what is served**, also where it claims a lower version than before.
+A relay holds no key, so it cannot tell a rollback from a repair, and must choose what an attacker
+on the way gets:
+
+- To keep the greatest version ever seen would make one forged answer last: a timestamp that claims
+  version 2^63 (fast-forward) would be served for ever, every host would refuse it, and somebody
+  would have to empty the cache by hand.
+- To serve what is said now makes a replay visible to hosts for as long as it goes on. Each host
+  refuses it by its own memory (rollback), reports the source as behind or refused, and asks
+  another. When the attack ends, the next request mends the relay.
+
+So the relay forgets, and hosts remember. For the same reason a forged version can blind the long
+poll towards the upstream for one poll at most: `renew` is called after each.
 """
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleetward.core.limits import MetadataLimits
-from fleetward.errors import DiskError
+from fleetward.errors import DiskError, DocumentError
 from fleetward.httpd.conditional import represent, select
 from fleetward.httpd.files import NOT_FOUND_METADATA
 from fleetward.httpd.message import UNAVAILABLE, Answer, Request, Response
 from fleetward.relay.documents import DocumentShelf, wants_revalidation
 from fleetward.relay.flights import Flights
 from fleetward.relay.sources import Absent, Fetched, Sources, Unchanged
+from fleetward.wire.announcement import claimed_version
 from fleetward.wire.layout import TIMESTAMP_PATH
 
 _CACHE_CONTROL = ("Cache-Control", "no-store")
@@ -25,10 +40,16 @@ _CACHE_CONTROL = ("Cache-Control", "no-store")
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    content: bytes
+    whole: Response
     etag: str
+    version: int
     upstream_etag: str
     confirmed: float
+
+    @property
+    def content(self) -> bytes:
+        assert isinstance(self.whole.body, bytes)  # noqa: S101 (for the type checker)
+        return self.whole.body
 
     def age(self, now: float) -> float:
         return now - self.confirmed
@@ -46,10 +67,31 @@ class TimestampCache:
         self._is_absent = False
         self._flights: Flights[None, None] = Flights()
 
+    @property
+    def version(self) -> int:
+        """Return what the present timestamp claims; 0 without one, or where it says nothing."""
+        return 0 if self._known is None else self._known.version
+
+    @property
+    def whole(self) -> Response | None:
+        """Return the answer to a plain GET, prepared; None without a timestamp."""
+        return None if self._known is None else self._known.whole
+
     def restore(self, content: bytes, age: float) -> None:
         """Take the timestamp that an earlier run kept, `age` seconds old; call it in the loop."""
         confirmed = asyncio.get_running_loop().time() - max(age, self._lifetime)
-        self._known = _Known(content, _etag(content), "", confirmed)
+        self._known = _known(content, "", confirmed)
+        self._sources.news.publish(content)
+
+    async def renew(self) -> None:
+        """Ask the upstreams now, and return once what they say is served.
+
+        One request serves all who call meanwhile, but for one that had begun before the call: it
+        may have missed what the caller heard of.
+        """
+        if None in self._flights:
+            await asyncio.wait([self._flights.join(None, self._refresh)])
+        await asyncio.wait([self._flights.join(None, self._refresh)])
 
     @property
     def _lifetime(self) -> float:
@@ -96,11 +138,12 @@ class TimestampCache:
         self._is_absent = isinstance(outcome, Absent)
         if isinstance(outcome, Fetched):
             content = outcome.content
-            self._known = _Known(content, _etag(content), outcome.etag, now)
+            self._known = _known(content, outcome.etag, now)
             if known is None or known.content != content:
+                self._sources.news.publish(content)
                 await self._keep(content)
         elif isinstance(outcome, Unchanged) and known is not None:
-            self._known = _Known(known.content, known.etag, known.upstream_etag, now)
+            self._known = replace(known, confirmed=now)
 
     async def _keep(self, content: bytes) -> None:
         try:
@@ -111,6 +154,16 @@ class TimestampCache:
     async def stop(self) -> None:
         """End what is under way."""
         await self._flights.cancel()
+
+
+def _known(content: bytes, upstream_etag: str, confirmed: float) -> _Known:
+    etag = _etag(content)
+    try:
+        version = claimed_version(content)
+    except DocumentError:
+        version = 0
+    whole = Response(200, (("ETag", etag), _CACHE_CONTROL), content)
+    return _Known(whole, etag, version, upstream_etag, confirmed)
 
 
 def _etag(content: bytes) -> str:

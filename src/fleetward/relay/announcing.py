@@ -1,0 +1,110 @@
+"""Announcing: each new timestamp of the relay goes out as one datagram, to groups and by name.
+
+It saves polls where long polls are not held, and is a convenience elsewhere: nothing depends on a
+datagram's arrival. At most one goes out in an interval, the newest; one that does not fit 1,200
+bytes does not go out at all. Relays on one network that hear each other each announce a timestamp
+once, since none asks for what it already has.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+from fleetward.adapters.datagram import Destination, interfaces_for, send
+from fleetward.config.addresses import split_host_and_port
+from fleetward.config.relay import PushSettings
+from fleetward.relay.lifetime import Lifetime
+from fleetward.relay.news import News
+from fleetward.relay.part import Metric, Route
+from fleetward.relay.settings import PushLimits
+from fleetward.wire.announcement import fits_announcement
+
+
+class AnnouncingPart:
+    """Sends announcements; a `Part`."""
+
+    def __init__(
+        self, host: str, push: PushSettings, limits: PushLimits, lifetime: Lifetime, news: News
+    ) -> None:
+        """Take where to; nothing is sent yet.
+
+        Args:
+            host: what the relay listens on, which says on which interfaces groups are sent to.
+            push: groups and unicast list.
+            limits: how often.
+            lifetime: tells the port, which is also the groups' one.
+            news: what is announced.
+        """
+        self._host = host
+        self._push = push
+        self._limits = limits
+        self._lifetime = lifetime
+        self._news = news
+        self._waiting = asyncio.Event()
+        self._announced = 0
+        self._sent = 0
+        self._too_long = 0
+
+    def routes(self) -> Iterable[Route]:
+        """Return none."""
+        return ()
+
+    async def run(self) -> None:
+        """Announce until cancelled.
+
+        Raises:
+            ConfigurationError: an interface does not exist.
+        """
+        port = await self._lifetime.port()
+        self._news.subscribe(self._note)
+        while True:
+            await self._waiting.wait()
+            self._waiting.clear()
+            await self._announce(self._news.latest, port)
+            await asyncio.sleep(self._limits.announce_interval.total_seconds())
+
+    def _note(self, timestamp: bytes) -> None:
+        if fits_announcement(timestamp):
+            self._waiting.set()
+        else:
+            self._too_long += 1
+
+    async def _announce(self, timestamp: bytes, port: int) -> None:
+        if not fits_announcement(timestamp):
+            return
+        interfaces = interfaces_for(self._host, self._push.interfaces)
+        groups = [Destination(group, port) for group in self._push.group]
+        told = await self._unicast()
+        self._announced += 1
+        self._sent += send(timestamp, (*groups, *told), interfaces=interfaces, hops=self._push.ttl)
+
+    async def _unicast(self) -> list[Destination]:
+        """Return the addresses of the unicast list now; a name that does not resolve is left."""
+        loop = asyncio.get_running_loop()
+        found: list[Destination] = []
+        for target in self._push.unicast:
+            host, port = split_host_and_port(target)
+            with contextlib.suppress(OSError):
+                one = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
+                found.append(Destination(cast("str", one[4][0]), port))
+        return found
+
+    def status(self) -> Mapping[str, object]:
+        """Return what was announced."""
+        return {
+            "announcements": {
+                "announced": self._announced,
+                "datagrams": self._sent,
+                "too_long": self._too_long,
+            }
+        }
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return the same as numbers."""
+        return (
+            Metric("announcements_total", self._announced, "Timestamps that were announced."),
+            Metric("announcement_datagrams_total", self._sent, "Datagrams that took."),
+            Metric("announcements_too_long_total", self._too_long, "Timestamps over 1,200 bytes."),
+        )
