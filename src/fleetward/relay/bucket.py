@@ -17,6 +17,9 @@ from typing import Final
 _IPV6_SITE_BITS: Final = 64
 """An IPv6 host may take any address of its /64, so that is what is counted as one client."""
 
+_PRECISION: Final = 1e-6
+"""Seconds; a shorter wait would end before the clock moves, and be asked for again for ever."""
+
 
 class Bucket:
     """Tokens (bytes, requests) that come at a rate and are spent.
@@ -39,7 +42,8 @@ class Bucket:
         self._refill(now)
         if self.rate <= 0 or self._tokens >= 0:
             return 0.0
-        return -self._tokens / self.rate
+        wait = -self._tokens / self.rate
+        return wait if wait > _PRECISION else 0.0
 
     def spend(self, count: float, now: float) -> None:
         """Spend `count` tokens, into debt where there are fewer; nothing without a limit."""
