@@ -107,6 +107,10 @@ class DocumentError(TrustError):
     """A document that crossed a process boundary and does not have the form its schema says."""
 
 
+class SignatureError(TrustError):
+    """A check-in, an inbox or an enrolment that its sender did not sign, or that nobody can open."""
+
+
 # -- the disk ------------------------------------------------------------------------------------
 
 

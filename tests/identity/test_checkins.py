@@ -1,0 +1,122 @@
+"""Check-ins and inboxes between a host and its console, and whoever stands in between."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from fleetward.core.inbox import Acknowledgement, Directive, DirectiveKind, Inbox
+from fleetward.core.limits import STATUS
+from fleetward.errors import DocumentError, ExpiredError, RollbackError, SignatureError
+from fleetward.identity.checkins import (
+    open_check_in,
+    seal_check_in,
+    sign_inbox,
+    verify_check_in,
+    verify_inbox,
+)
+from fleetward.wire.checkins import CHECKIN_TYPE, encode_check_in
+from support.fakes import START
+from support.status import CONSOLE, EPOCH, OTHER_CONSOLE, event, host_key, sealed, usual
+
+HOST = host_key(7)
+TRUSTED = [CONSOLE.public.signing]
+INBOX = Inbox(
+    host=HOST.id,
+    seq=5,
+    issued=START,
+    expires=START + timedelta(hours=1),
+    acks=(Acknowledgement(epoch=EPOCH, e=17),),
+    directives=(Directive(id="0a1b2c3d", kind=DirectiveKind.UPDATE_NOW),),
+)
+
+
+def test_a_check_in_reaches_the_console() -> None:
+    said = usual(HOST, events=(event(3), event(4)))
+    statement = verify_check_in(seal_check_in(said, HOST, CONSOLE.public))
+    assert statement.host == HOST.id
+    assert open_check_in(statement, [CONSOLE]) == said
+
+
+def test_a_usual_check_in_fits_one_datagram() -> None:
+    """Three products, ports, a relay's name, no event; with long names there is still room."""
+    envelope = seal_check_in(usual(HOST), HOST, CONSOLE.public)
+    print(len(envelope), "bytes")
+    assert len(envelope) <= STATUS.datagram_bytes - 64
+
+
+def test_a_relay_learns_nothing_of_the_content() -> None:
+    envelope = seal_check_in(usual(HOST), HOST, CONSOLE.public)
+    statement = verify_check_in(envelope)
+    assert b"suricata" not in statement.payload
+    assert HOST.id.encode() not in statement.payload
+
+
+def test_the_attacker_signs_anothers_sealed_words() -> None:
+    """The attacker takes another host's seal off the wire and signs it with a key of his own.
+
+    The seal opens, the signature is valid, and the content names somebody else.
+    """
+    theirs = verify_check_in(sealed(1)).payload
+    mine = host_key(2).sign(CHECKIN_TYPE, theirs)
+    with pytest.raises(SignatureError, match="signed the words of"):
+        open_check_in(verify_check_in(mine), [CONSOLE])
+
+
+def test_a_host_signs_for_itself_alone() -> None:
+    with pytest.raises(SignatureError):
+        seal_check_in(usual(host_key(1)), host_key(2), CONSOLE.public)
+
+
+def test_a_check_in_for_another_console_does_not_open() -> None:
+    statement = verify_check_in(seal_check_in(usual(HOST), HOST, OTHER_CONSOLE.public))
+    with pytest.raises(SignatureError, match="another console"):
+        open_check_in(statement, [CONSOLE])
+
+
+def test_content_that_was_never_sealed_is_refused() -> None:
+    envelope = HOST.sign(CHECKIN_TYPE, encode_check_in(usual(HOST)))
+    with pytest.raises(SignatureError):
+        open_check_in(verify_check_in(envelope), [CONSOLE])
+
+
+def test_sealed_nonsense_is_refused() -> None:
+    envelope = HOST.sign(CHECKIN_TYPE, CONSOLE.public.seal(b"{}"))
+    with pytest.raises(DocumentError):
+        open_check_in(verify_check_in(envelope), [CONSOLE])
+
+
+def test_a_statement_of_another_type_is_no_check_in() -> None:
+    statement = replace(verify_check_in(sealed(7)), payload_type="application/other")
+    with pytest.raises(SignatureError, match="signed as"):
+        open_check_in(statement, [CONSOLE])
+
+
+def test_an_inbox_reaches_its_host() -> None:
+    envelope = sign_inbox(INBOX, CONSOLE)
+    assert verify_inbox(envelope, HOST.id, TRUSTED, seen=5, now=START) == INBOX
+
+
+def test_the_relay_writes_an_acknowledgement_itself() -> None:
+    """A relay that could acknowledge events would make hosts forget them; it has no key."""
+    forged = sign_inbox(INBOX, OTHER_CONSOLE)
+    with pytest.raises(SignatureError):
+        verify_inbox(forged, HOST.id, TRUSTED, seen=0, now=START)
+
+
+def test_the_relay_hands_out_anothers_inbox() -> None:
+    envelope = sign_inbox(INBOX, CONSOLE)
+    with pytest.raises(SignatureError, match="the inbox of"):
+        verify_inbox(envelope, host_key(8).id, TRUSTED, seen=0, now=START)
+
+
+def test_the_relay_replays_an_old_inbox() -> None:
+    envelope = sign_inbox(INBOX, CONSOLE)
+    with pytest.raises(RollbackError):
+        verify_inbox(envelope, HOST.id, TRUSTED, seen=6, now=START)
+
+
+def test_the_relay_keeps_an_inbox_back_until_it_is_too_late() -> None:
+    envelope = sign_inbox(INBOX, CONSOLE)
+    with pytest.raises(ExpiredError):
+        verify_inbox(envelope, HOST.id, TRUSTED, seen=0, now=INBOX.expires)
