@@ -4,9 +4,10 @@ Invariants: what listens on loopback alone joins no group and sends to none, so 
 tests or for one machine stays there; a datagram that is longer than asked for is seen to be so;
 sending never blocks and never raises for one destination that cannot be reached.
 
-Deliberately not here: what datagrams mean, how often they are sent, resolving names.
+Deliberately not here: what datagrams mean, and how often they are sent.
 """
 
+import asyncio
 import contextlib
 import errno
 import ipaddress
@@ -69,14 +70,14 @@ def interfaces_for(host: str, names: Iterable[str] = ()) -> tuple[Interface, ...
 
     Args:
         host: the address; a wildcard means all interfaces but loopback, loopback means none, and
-            another one means the interface that has it.
+            another one means the interface that has it. A name is taken for loopback's.
         names: only these interfaces, whatever `host` is (but for loopback).
 
     Raises:
         ConfigurationError: there is no interface of one of the names.
     """
     chosen = tuple(names)
-    if host not in WILDCARDS and ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+    if host not in WILDCARDS and _is_loopback(host):
         return ()
     if chosen:
         return tuple(Interface(_index_of(name)) for name in chosen)
@@ -84,6 +85,13 @@ def interfaces_for(host: str, names: Iterable[str] = ()) -> tuple[Interface, ...
         found = socket.if_nameindex()
         return tuple(Interface(index) for index, name in found if name not in _LOOPBACK_NAMES)
     return (Interface(address=host),) if family_of(host) == socket.AF_INET else (Interface(),)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return True
 
 
 def _index_of(name: str) -> int:
@@ -226,6 +234,20 @@ def _send(sender: socket.socket, datagram: bytes, destination: Destination) -> i
     except OSError:  # unreachable, refused by a rule, or no room: an announcement may be lost
         return 0
     return 1
+
+
+async def resolve(targets: Iterable[tuple[str, int]]) -> list[Destination]:
+    """Return the first address of each host and port now; names that do not resolve are left out.
+
+    Called in an event loop, since asking a name server takes time.
+    """
+    loop = asyncio.get_running_loop()
+    found: list[Destination] = []
+    for host, port in targets:
+        with contextlib.suppress(OSError):
+            address = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0][4][0]
+            found.append(Destination(str(address), port))
+    return found
 
 
 def receive(

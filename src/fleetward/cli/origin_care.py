@@ -47,6 +47,12 @@ def serve(
     listen: Annotated[
         str, typer.Option("--listen", metavar="HOST:PORT", help="Port 0 takes a free one.")
     ],
+    announce: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--announce", metavar="HOST:PORT", help="Send each new timestamp there by UDP too."
+        ),
+    ] = None,
 ) -> None:
     """Serve the repository over HTTP until SIGTERM; holds no key and writes nothing.
 
@@ -54,7 +60,8 @@ def serve(
     """
     address = parse_listen(listen)
     loops.raise_descriptor_limit()
-    loops.run(serve_repository(SystemDisk(), repo.absolute(), address, print_listening))
+    told = [parse_listen(one) for one in announce or ()]
+    loops.run(serve_repository(SystemDisk(), repo.absolute(), address, print_listening, told))
 
 
 def steward(

@@ -7,12 +7,9 @@ once, since none asks for what it already has.
 """
 
 import asyncio
-import contextlib
-import socket
 from collections.abc import Iterable, Mapping
-from typing import cast
 
-from fleetward.adapters.datagram import Destination, interfaces_for, send
+from fleetward.adapters.datagram import Destination, interfaces_for, resolve, send
 from fleetward.config.addresses import split_host_and_port
 from fleetward.config.relay import PushSettings
 from fleetward.relay.lifetime import Lifetime
@@ -76,20 +73,9 @@ class AnnouncingPart:
             return
         interfaces = interfaces_for(self._host, self._push.interfaces)
         groups = [Destination(group, port) for group in self._push.group]
-        told = await self._unicast()
+        told = await resolve(map(split_host_and_port, self._push.unicast))
         self._announced += 1
         self._sent += send(timestamp, (*groups, *told), interfaces=interfaces, hops=self._push.ttl)
-
-    async def _unicast(self) -> list[Destination]:
-        """Return the addresses of the unicast list now; a name that does not resolve is left."""
-        loop = asyncio.get_running_loop()
-        found: list[Destination] = []
-        for target in self._push.unicast:
-            host, port = split_host_and_port(target)
-            with contextlib.suppress(OSError):
-                one = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
-                found.append(Destination(cast("str", one[4][0]), port))
-        return found
 
     def status(self) -> Mapping[str, object]:
         """Return what was announced."""
