@@ -5,8 +5,10 @@ let one upstream send a relay to any address.
 """
 
 import asyncio
+import contextlib
+import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -25,6 +27,18 @@ class Pace(Protocol):
 
     async def take(self, count: int) -> None:
         """Return once `count` more bytes may be received."""
+        ...
+
+
+class Resolver(Protocol):
+    """What knows where a name leads."""
+
+    async def addresses(self, host: str, port: int) -> Sequence[str]:
+        """Return at least one address, the best first.
+
+        Raises:
+            NetworkError: it has none, or none to which we may connect.
+        """
         ...
 
 
@@ -106,6 +120,10 @@ class UpstreamClient:
         endpoint: whom.
         traffic: what went over its connections so far.
         pace: spreads what bodies bring over time; None leaves it to the network.
+        receive_buffer: bytes that the kernel may hold of a new connection's body, so that a pace
+            is felt by the upstream and not only by our memory; 0 leaves it to the kernel.
+        resolver: says where the endpoint's name leads, and may refuse; not asked where a proxy
+            connects for us. None leaves it to the system.
     """
 
     def __init__(
@@ -128,6 +146,8 @@ class UpstreamClient:
         """
         self.endpoint = endpoint
         self.pace = pace
+        self.receive_buffer = 0
+        self.resolver: Resolver | None = None
         self.traffic = Traffic()
         self._limits = limits or ClientLimits()
         self._tls = tls
@@ -238,7 +258,11 @@ class UpstreamClient:
         hop = self._proxy or self.endpoint
         tls = (self._tls or ssl.create_default_context()) if self.endpoint.is_tls else None
         direct_tls = tls if self._proxy is None else None
-        await loop.create_connection(lambda: exchange, hop.host, hop.port, ssl=direct_tls)
+        transport = await self._reach(exchange, hop, direct_tls)
+        if self.receive_buffer:
+            transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer
+            )
         if self._proxy is None or tls is None:
             return exchange
         try:
@@ -247,6 +271,31 @@ class UpstreamClient:
             exchange.close()
             raise
         return exchange
+
+    async def _reach(
+        self, exchange: Exchange, hop: Endpoint, tls: ssl.SSLContext | None
+    ) -> asyncio.BaseTransport:
+        """Connect `exchange` to where the hop's name leads; TLS expects the name all the same."""
+        loop = asyncio.get_running_loop()
+        if self.resolver is None or self._proxy is not None:
+            transport, _ = await loop.create_connection(
+                lambda: exchange, hop.host, hop.port, ssl=tls
+            )
+            return transport
+        *others, last = await self.resolver.addresses(hop.host, hop.port)
+        name = hop.host if tls else None
+        share = self._limits.connect_timeout.total_seconds() / (len(others) + 1)
+        for address in others:
+            with contextlib.suppress(OSError):  # a timeout too: then the next address is tried
+                async with asyncio.timeout(share):
+                    transport, _ = await loop.create_connection(
+                        lambda: exchange, address, hop.port, ssl=tls, server_hostname=name
+                    )
+                    return transport
+        transport, _ = await loop.create_connection(
+            lambda: exchange, last, hop.port, ssl=tls, server_hostname=name
+        )
+        return transport
 
     async def _tunnel(self, exchange: Exchange, proxy: Endpoint, tls: ssl.SSLContext) -> None:
         authority = self.endpoint.authority
