@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from fleetward import __version__
 from fleetward.cli.output import remarks
-from fleetward.errors import FleetwardError
+from fleetward.errors import ConfigurationError, FleetwardError
 
 ENDED_BY_OPERATOR = 130
 """What shells expect of a command that SIGINT ended."""
@@ -39,6 +39,28 @@ def _add_agent(app: typer.Typer) -> None:
     app.add_typer(agent.app, name="agent", help="Keep a host's content current and verified.")
 
 
+def _add_console(app: typer.Typer) -> None:
+    try:
+        from fleetward.cli import console  # noqa: PLC0415 (see above)
+    except ModuleNotFoundError as error:
+        _add_absent(app, "console", error)
+        return
+    app.add_typer(console.app, name="console", help="Show what every host runs, and act on it.")
+
+
+def _add_absent(app: typer.Typer, program: str, error: ModuleNotFoundError) -> None:
+    """Add a command that says which extra it lacks."""
+    advice = f"{error.name} is not installed: pip install 'fleetward[{program}]'"
+
+    @app.command(
+        name=program,
+        help=f"Not installed: needs the extra fleetward[{program}].",
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )
+    def absent() -> None:
+        raise ConfigurationError(advice)
+
+
 def _add_demo(app: typer.Typer) -> None:
     from fleetward.cli import demo  # noqa: PLC0415 (see above)
 
@@ -49,6 +71,7 @@ _PROGRAMS = {
     "origin": _add_origin,
     "relay": _add_relay,
     "agent": _add_agent,
+    "console": _add_console,
     "demo": _add_demo,
 }
 

@@ -1,0 +1,124 @@
+"""The console's settings: a TOML file given with `--config`; flags win."""
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+from fleetward.adapters.disk import Disk
+from fleetward.config.strict import load_settings
+from fleetward.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSettings:
+    """The console's own certificate, where no proxy in front of it has one.
+
+    Attributes:
+        certificate: a PEM file with the chain.
+        key: its private key.
+    """
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInSettings:
+    """How people prove who they are.
+
+    Attributes:
+        idle: a session without a request for so long ends.
+        longest: no session lasts longer than this.
+        fresh: dangerous acts ask for the password again when it was given longer ago.
+        attempts: wrong passwords for one name from one address before both must wait.
+        cool_off: for how long they wait.
+        totp_for_administrators: whether an administrator must have a second factor.
+    """
+
+    idle: timedelta = timedelta(minutes=30)
+    longest: timedelta = timedelta(hours=12)
+    fresh: timedelta = timedelta(minutes=10)
+    attempts: int = 5
+    cool_off: timedelta = timedelta(minutes=15)
+    totp_for_administrators: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OidcSettings:
+    """Login by an OpenID Connect provider.
+
+    Attributes:
+        issuer: what the provider calls itself; its keys and endpoints are given beside it.
+        client_id: the console's name there.
+        client_secret_file: a file with the secret that belongs to it.
+        authorization_endpoint: where people are sent to.
+        token_endpoint: where the console redeems the code.
+        user_endpoint: where the console asks who it is.
+        jwks_endpoint: the provider's public keys.
+        groups_claim: the claim that lists a person's groups; each that the console knows by name
+            is given, and those which the claim no longer lists are taken.
+        label: what the button on the login page says.
+    """
+
+    issuer: str
+    client_id: str
+    client_secret_file: Path
+    authorization_endpoint: str
+    token_endpoint: str
+    user_endpoint: str
+    jwks_endpoint: str
+    groups_claim: str = "groups"
+    label: str = "Single sign-on"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleFileSettings:
+    """All of the console's file.
+
+    Attributes:
+        db: `sqlite:///PATH` or `postgresql://…`. A password belongs in PGPASSFILE, not here.
+        listen: HOST:PORT; port 0 takes a free one.
+        url: how people and hosts reach the console, as https://console.example; it sets which
+            host name is answered, and whether cookies demand https.
+        hosts: further host names that are answered.
+        state: a folder for the secret key and the static files; the database's own for SQLite.
+        proxies: addresses of proxies whose X-Forwarded-For is believed.
+        name: what the pages call this organisation.
+        tls: a certificate of the console's own.
+        sign_in: how people prove who they are.
+        oidc: login by a provider.
+    """
+
+    db: str = ""
+    listen: str = "127.0.0.1:8443"
+    url: str | None = None
+    hosts: tuple[str, ...] = ()
+    state: Path | None = None
+    proxies: tuple[str, ...] = ()
+    name: str = "Fleetward"
+    tls: TlsSettings | None = None
+    sign_in: SignInSettings = field(default_factory=SignInSettings)
+    oidc: OidcSettings | None = None
+
+    def __post_init__(self) -> None:
+        if self.url is not None and not self.url.startswith(("http://", "https://")):
+            raise ConfigurationError(f"url is {self.url!r}; write https://console.example")
+        if self.sign_in.attempts < 1:
+            raise ConfigurationError("sign_in.attempts is under 1: nobody could log in")
+
+    def having(self, **changes: object) -> "ConsoleFileSettings":
+        """Return the settings with some fields changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def is_https(self) -> bool:
+        """Return whether people reach the console by https."""
+        return self.tls is not None or (self.url or "").startswith("https://")
+
+
+def load_console_settings(disk: Disk, path: Path) -> ConsoleFileSettings:
+    """Return the settings in the file at `path`.
+
+    Raises:
+        ConfigurationError: the file is absent, or wrong.
+    """
+    return load_settings(disk, path, ConsoleFileSettings)

@@ -1,0 +1,1 @@
+"""The frame of the API: tokens, problems, pages of rows, ETags."""

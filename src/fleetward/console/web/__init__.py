@@ -1,0 +1,1 @@
+"""The frame around every page: middleware, headers, errors, navigation, static files."""
