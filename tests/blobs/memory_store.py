@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from fleetward.blobs.store import BlobWriter, StoredBlob
+from fleetward.blobs.store import BlobWriter, PartialBlob, StoredBlob
 from fleetward.core.digest import Sha256, sha256_of
 from fleetward.errors import DigestError, DiskError
 
@@ -27,7 +27,8 @@ class MemoryStore:
         self.room = room
         self.fails_to_keep = False
         self.kept: dict[Sha256, bytes] = {}
-        self.partials: dict[tuple[Sha256, str], bytes] = {}
+        self.used: dict[Sha256, float] = {}
+        self.left: dict[tuple[Sha256, str], bytes] = {}
 
     def has(self, digest: Sha256) -> bool:
         return digest in self.kept
@@ -41,11 +42,22 @@ class MemoryStore:
         return _MemoryWriter(self, digest, source)
 
     def blobs(self) -> Iterator[StoredBlob]:
-        for digest, content in self.kept.items():
-            yield StoredBlob(digest, len(content))
+        for digest, content in tuple(self.kept.items()):
+            yield StoredBlob(digest, len(content), self.used.get(digest, 0.0))
 
     def remove(self, digest: Sha256) -> None:
         self.kept.pop(digest, None)
+
+    def touch(self, digest: Sha256, used: float) -> None:
+        if digest in self.kept:
+            self.used[digest] = used
+
+    def partials(self) -> Iterator[PartialBlob]:
+        for (digest, source), content in tuple(self.left.items()):
+            yield PartialBlob(digest, source, len(content))
+
+    def remove_partial(self, partial: PartialBlob) -> None:
+        self.left.pop((partial.digest, partial.name), None)
 
 
 class _MemoryWriter:
@@ -54,7 +66,7 @@ class _MemoryWriter:
         self._digest = digest
         self._source = self._owner = source
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (`close` does)
-        self._bytes = store.partials.get((digest, source), b"")
+        self._bytes = store.left.get((digest, source), b"")
         self._file.write(self._bytes)
         self._sent = self._bytes
         self._rewrites = 0
@@ -115,11 +127,11 @@ class _MemoryWriter:
         self.discard()
 
     def discard(self) -> None:
-        for key in [key for key in self._store.partials if key[0] == self._digest]:
-            del self._store.partials[key]
+        for key in [key for key in self._store.left if key[0] == self._digest]:
+            del self._store.left[key]
         self._owner = ""
 
     def close(self) -> None:
         if not self._file.closed and self._owner:
-            self._store.partials[self._digest, self._owner] = self._bytes
+            self._store.left[self._digest, self._owner] = self._bytes
         self._file.close()

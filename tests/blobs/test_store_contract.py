@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from blobs.memory_store import MemoryStore
 from fleetward.blobs.folder import FolderStore
-from fleetward.blobs.store import BlobWriter, PruneStore, StoredBlob
+from fleetward.blobs.store import BlobWriter, PartialBlob, PruneStore, StoredBlob
 from fleetward.core.digest import Sha256, sha256_of
 from fleetward.errors import DigestError, DiskError
 
@@ -168,6 +168,31 @@ def test_a_partial_that_another_source_confirmed_belongs_to_it(store: PruneStore
     confirmed.close()
 
 
+def test_when_a_blob_was_last_asked_for_is_remembered(store: PruneStore) -> None:
+    store.touch(DIGEST, 5.0)
+    digest = put(store, CONTENT)
+    store.touch(digest, 1_700_000_000.5)
+    (found,) = store.blobs()
+    assert found.used == pytest.approx(1_700_000_000.5)
+    assert kept(store, digest) == CONTENT
+
+
+def test_beginnings_of_blobs_are_listed_and_removed(store: PruneStore) -> None:
+    for source in ("a", "b"):
+        writer = store.writer(DIGEST, source)
+        writer.write(CONTENT[:4000])
+        writer.close()
+    found = list(store.partials())
+    assert [(one.digest, one.length) for one in found] == [(DIGEST, 4000)] * 2
+    store.remove_partial(found[0])
+    store.remove_partial(found[0])
+    assert list(store.partials()) == found[1:]
+    store.remove_partial(found[1])
+    put(store, CONTENT)
+    store.remove_partial(found[1])
+    assert store.has(DIGEST)
+
+
 SOURCES = st.lists(
     st.tuples(st.integers(0, 300), st.integers(0, 300), st.booleans()), min_size=1, max_size=5
 )
@@ -255,6 +280,39 @@ def test_strange_files_among_the_blobs_are_passed_over(tmp_path: Path) -> None:
     digest = put(store, CONTENT)
     (tmp_path / "blobs/sha256" / digest[:2] / "notes.txt").write_bytes(b"")
     assert list(store.blobs()) == [StoredBlob(digest, len(CONTENT))]
+
+
+def test_touching_leaves_a_blobs_identity_as_it_is(tmp_path: Path) -> None:
+    """A server that remembers the file by its modification time goes on serving it."""
+    store = FolderStore(tmp_path)
+    digest = put(store, CONTENT)
+    file = tmp_path / "blobs/sha256" / digest[:2] / digest
+    before = file.stat()
+    store.touch(digest, 1000.0)
+    after = file.stat()
+    assert (after.st_atime, after.st_mtime_ns) == (1000.0, before.st_mtime_ns)
+    with pytest.raises(FileNotFoundError):
+        FolderStore(tmp_path / "other").open(digest)
+
+
+def test_strange_files_among_the_partials_are_passed_over(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    (tmp_path / "partial" / "notes.txt").write_bytes(b"x")
+    (tmp_path / "blobs/sha256/README").write_bytes(b"x")
+    assert not list(store.partials())
+    assert not list(store.blobs())
+
+
+def test_a_blob_that_cannot_be_removed(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    file = tmp_path / "blobs/sha256" / DIGEST[:2] / DIGEST
+    file.mkdir(parents=True)
+    with pytest.raises(DiskError, match="cannot remove"):
+        store.remove(DIGEST)
+    partial = tmp_path / "partial" / f"{DIGEST}.x"
+    partial.mkdir()
+    with pytest.raises(DiskError, match="cannot remove"):
+        store.remove_partial(PartialBlob(DIGEST, partial.name, 0))
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -422,7 +422,7 @@ def test_the_disk_is_full(tmp_path: Path) -> None:
     ):
         with pytest.raises(CutError):
             fetch(relay)()
-        assert not store.partials
+        assert not store.left
         assert get(relay.url, URL).status == 503
         assert len(upstream.asked) == 1
         assert relay.status()["disk_errors"] == 1

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from fleetward.adapters.disk import disk_errors
-from fleetward.blobs.store import BlobWriter, StoredBlob
+from fleetward.blobs.store import BlobWriter, PartialBlob, StoredBlob
 from fleetward.core.digest import Sha256, parse_sha256, sha256_of
 from fleetward.errors import DigestError, DocumentError
 
@@ -55,16 +55,42 @@ class FolderStore:
 
     def blobs(self) -> Iterator[StoredBlob]:
         """Yield what is kept, in no order; a file that is no blob is passed over."""
-        for path in self._blobs.glob("??/*"):
-            with contextlib.suppress(DocumentError, FileNotFoundError):
-                yield StoredBlob(parse_sha256(path.name), path.stat().st_size)
+        for folder in _entries(self._blobs):
+            for entry in _entries(folder.path) if folder.is_dir(follow_symlinks=False) else ():
+                with contextlib.suppress(DocumentError, FileNotFoundError):
+                    digest = parse_sha256(entry.name)
+                    if entry.is_file(follow_symlinks=False):
+                        status = entry.stat(follow_symlinks=False)
+                        yield StoredBlob(digest, status.st_size, status.st_atime)
 
     def remove(self, digest: Sha256) -> None:
         """Remove a blob; nothing where it is not kept."""
         path = self._path(digest)
         with contextlib.suppress(FileNotFoundError), disk_errors("remove", path):
             path.unlink()
-            _sync_folder(path.parent)
+
+    def touch(self, digest: Sha256, used: float) -> None:
+        """Remember in the file's access time when a blob was last asked for.
+
+        The modification time stays, since servers compare it to tell whether the file is the same.
+        """
+        path = self._path(digest)
+        with contextlib.suppress(OSError):
+            os.utime(path, ns=(int(used * 1e9), path.stat().st_mtime_ns), follow_symlinks=False)
+
+    def partials(self) -> Iterator[PartialBlob]:
+        """Yield the beginnings of blobs; a file that is none is passed over."""
+        for entry in _entries(self._partials):
+            with contextlib.suppress(DocumentError, FileNotFoundError):
+                digest = parse_sha256(entry.name.partition(".")[0])
+                status = entry.stat(follow_symlinks=False)
+                yield PartialBlob(digest, entry.name, status.st_size, status.st_mtime)
+
+    def remove_partial(self, partial: PartialBlob) -> None:
+        """Remove the beginning of a blob."""
+        path = self._partials / partial.name
+        with contextlib.suppress(FileNotFoundError), disk_errors("remove", path):
+            path.unlink()
 
     def _path(self, digest: Sha256) -> Path:
         return self._blobs / digest[:2] / digest
@@ -194,6 +220,11 @@ class _FileWriter:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _entries(folder: str | os.PathLike[str]) -> Iterator[os.DirEntry[str]]:
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        yield from entries
 
 
 def _sync_folder(path: Path) -> None:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from fleetward.core.digest import Sha256
@@ -17,10 +17,29 @@ class StoredBlob:
     Attributes:
         digest: of its content.
         length: in bytes.
+        used: when it was last asked for, as far as the store knows; seconds since 1970.
     """
 
     digest: Sha256
     length: int
+    used: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PartialBlob:
+    """The beginning of a blob, which waits for a resume (or is being written).
+
+    Attributes:
+        digest: of the whole blob.
+        name: tells the partials of one digest apart.
+        length: in bytes.
+        used: when it was last written; seconds since 1970.
+    """
+
+    digest: Sha256
+    name: str
+    length: int
+    used: float = field(default=0.0, compare=False)
 
 
 class Store(Protocol):
@@ -130,5 +149,32 @@ class PruneStore(WriteStore, Protocol):
         ...
 
     def remove(self, digest: Sha256) -> None:
-        """Remove a blob; nothing where it is not kept."""
+        """Remove a blob; nothing where it is not kept.
+
+        It may be there again after power loss, whole.
+
+        Raises:
+            DiskError: the disk is failing.
+        """
+        ...
+
+    def touch(self, digest: Sha256, used: float) -> None:
+        """Remember over a restart when a blob was last asked for; nothing where it is not kept.
+
+        Args:
+            digest: of the blob.
+            used: seconds since 1970.
+        """
+        ...
+
+    def partials(self) -> Iterator[PartialBlob]:
+        """Yield the beginnings of blobs, those that are being written too."""
+        ...
+
+    def remove_partial(self, partial: PartialBlob) -> None:
+        """Remove the beginning of a blob, which must not be being written.
+
+        Raises:
+            DiskError: the disk is failing.
+        """
         ...

@@ -20,6 +20,12 @@ class RelayCounters:
         disk_errors: blobs or documents that could not be kept.
         stale: timestamps served although no upstream confirmed them in time.
         overloaded: requests answered 503 because of a limit.
+        passed_through: blobs verified and served, and not kept since there was no room.
+        evicted: blobs removed for want of room, or that nobody asked for in a long time.
+        evicted_bytes: of those.
+        prefetched: blobs filled before anybody asked.
+        refused_misses: of `overloaded`, requests beyond a client's miss budget.
+        refused_rate: of `overloaded`, requests beyond a client's requests per second.
     """
 
     hits: int = 0
@@ -34,3 +40,9 @@ class RelayCounters:
     disk_errors: int = 0
     stale: int = 0
     overloaded: int = 0
+    passed_through: int = 0
+    evicted: int = 0
+    evicted_bytes: int = 0
+    prefetched: int = 0
+    refused_misses: int = 0
+    refused_rate: int = 0

@@ -50,6 +50,24 @@ class RelayLimits:
         max_failure_pause: see `failure_pause`.
         disk_pause: how long no fill begins after the disk was full, so that the WAN is not spent
             on bytes that cannot be kept.
+        storage_interval: how often retention, quota and free space are looked at, and access
+            times written.
+        touch_interval: how precisely access times survive a restart; each costs a write.
+        eviction_slice: blobs looked at or removed in one go, so that a big folder holds nobody up.
+        partial_lifetime: how long the beginning of a blob waits for a resume.
+        max_partials: beginnings of blobs; an upstream that breaks off each blob ends here.
+        passthrough_linger: how long a blob that is not kept can still be had after it has come.
+        max_closure_documents: documents that one timestamp may lead to.
+        max_closure_bytes: all of them together; a lying upstream wastes no more.
+        max_closure_blobs: blobs that one timestamp may lead to.
+        closure_requests: documents of the closure asked for at once.
+        closure_retry: pause after a closure could not be read; doubles up to `max_closure_retry`.
+        max_closure_retry: see `closure_retry`.
+        prefetch_retry: pause before blobs that could not be prefetched are tried again.
+        prefetch_tries: how often.
+        max_clients: clients whose budgets are remembered; one that is pushed out begins anew.
+        unknown_closure_factor: how many times larger the miss budget is while the relay does not
+            know what the current timestamp needs (first start, dead upstream).
     """
 
     timestamp_lifetime: timedelta = timedelta(seconds=3)
@@ -70,6 +88,22 @@ class RelayLimits:
     failure_pause: timedelta = timedelta(seconds=1)
     max_failure_pause: timedelta = timedelta(seconds=30)
     disk_pause: timedelta = timedelta(seconds=30)
+    storage_interval: timedelta = timedelta(seconds=60)
+    touch_interval: timedelta = timedelta(hours=1)
+    eviction_slice: int = 512
+    partial_lifetime: timedelta = timedelta(days=1)
+    max_partials: int = 256
+    passthrough_linger: timedelta = timedelta(seconds=10)
+    max_closure_documents: int = 16_384
+    max_closure_bytes: int = 64 * MIB
+    max_closure_blobs: int = 65_536
+    closure_requests: int = 8
+    closure_retry: timedelta = timedelta(seconds=5)
+    max_closure_retry: timedelta = timedelta(minutes=5)
+    prefetch_retry: timedelta = timedelta(seconds=60)
+    prefetch_tries: int = 5
+    max_clients: int = 16_384
+    unknown_closure_factor: int = 10
 
     def __post_init__(self) -> None:
         """Refuse lifetimes that would hide a new timestamp or root from a whole site.
