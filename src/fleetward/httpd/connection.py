@@ -19,27 +19,22 @@ server's, and a task is made only for coroutines and files.
 
 import asyncio
 import contextlib
-import enum
 import logging
-import math
-from collections.abc import Coroutine
-from functools import lru_cache
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from fleetward.errors import NetworkError
-from fleetward.httpd.counters import ServerCounters
-from fleetward.httpd.head import END, Head, HeadReader
-from fleetward.httpd.limits import ServerLimits
+from fleetward.httpd.asking import ask, guarded
+from fleetward.httpd.head import END, Head
+from fleetward.httpd.host import Host
 from fleetward.httpd.message import (
     Answer,
-    Handler,
     RefusedRequestError,
     Repeatable,
     Request,
     Response,
 )
 from fleetward.httpd.outlet import Outlet
-from fleetward.httpd.repeats import Repeats
+from fleetward.httpd.phases import Phase, timeouts
 
 _LOG = logging.getLogger(__name__)
 _FLUSH_BYTES: Final = 64 * 1024
@@ -48,75 +43,7 @@ _CLOSE: Final = b"Connection: close\r\n\r\n"
 _KEEP_1_0: Final = b"Connection: keep-alive\r\n\r\n"
 
 
-class Phase(enum.Enum):
-    """What a connection waits for."""
-
-    IDLE = "idle"
-    HEAD = "head"
-    BODY = "body"
-    ANSWERING = "answering"
-    LINGERING = "lingering"
-
-
 _IDLE: Final = Phase.IDLE
-
-
-@lru_cache(maxsize=8)
-def _timeouts(limits: ServerLimits) -> dict[Phase, float]:
-    """Return for each phase how many seconds it may last."""
-    return {
-        Phase.IDLE: limits.idle_timeout.total_seconds(),
-        Phase.HEAD: limits.head_timeout.total_seconds(),
-        Phase.BODY: limits.body_timeout.total_seconds(),
-        Phase.ANSWERING: math.inf,
-        Phase.LINGERING: limits.linger.total_seconds(),
-    }
-
-
-class Host(Protocol):
-    """What a connection needs of its server."""
-
-    @property
-    def handler(self) -> Handler:
-        """Return what answers."""
-        ...
-
-    @property
-    def limits(self) -> ServerLimits:
-        """Return the limits for clients."""
-        ...
-
-    @property
-    def counters(self) -> ServerCounters:
-        """Return where to count."""
-        ...
-
-    @property
-    def repeats(self) -> Repeats:
-        """Return the answers that may be given again."""
-        ...
-
-    @property
-    def reader(self) -> HeadReader:
-        """Return what reads heads, for one connection at a time within a call."""
-        ...
-
-    @property
-    def is_stopping(self) -> bool:
-        """Return whether each answer is its connection's last."""
-        ...
-
-    def admit(self, connection: "Connection", peer: str) -> bool:
-        """Remember the connection; False where there are too many."""
-        ...
-
-    def forget(self, connection: "Connection", peer: str) -> None:
-        """Forget it."""
-        ...
-
-    def date_line(self) -> bytes:
-        """Return the Date header, with its line end."""
-        ...
 
 
 class Connection(asyncio.Protocol):
@@ -260,7 +187,9 @@ class Connection(asyncio.Protocol):
         if self._outlet.is_stalled(now):
             self._cut()
             return
-        if now - self._since <= _timeouts(self._limits)[self._phase]:
+        if self._phase is Phase.ANSWERING:
+            return
+        if now - self._since <= timeouts(self._limits)[self._phase]:
             return
         if self._phase in {Phase.HEAD, Phase.BODY}:
             self._refuse(408)
@@ -327,7 +256,7 @@ class Connection(asyncio.Protocol):
         if request is None:
             self._finish_turn(out)
             return None
-        answer = self._ask(request)
+        answer = ask(self._host.handler, request)
         self._is_head_only = request.method == "HEAD"
         if isinstance(answer, Repeatable):
             answer = self._repeatable(request, answer)
@@ -350,16 +279,13 @@ class Connection(asyncio.Protocol):
 
     def _repeatable(self, request: Request, answer: Repeatable) -> Response:
         """Keep the answer for the same bytes, where they were all that came."""
-        head = self._head
+        head, raw = self._head, self._buffer
         if (
             head is not None
-            and head.keep_alive
-            and not (head.body_bytes or head.is_http_1_0)
-            and self._at == len(self._buffer)
-            and self._buffer.startswith(head.method.encode())
-            and self._buffer.find(END) == self._at - len(END)
+            and head.may_repeat
+            and raw.find(END) + len(END) == self._at == len(raw)
         ):
-            self._repeats.remember(self._buffer, request.method, answer)
+            self._repeats.remember(raw, request.method, answer)
         return answer.response
 
     def _finish_turn(self, out: list[bytes]) -> None:
@@ -435,13 +361,6 @@ class Connection(asyncio.Protocol):
         if self._at == len(self._buffer):
             out.append(_CONTINUE)
 
-    def _ask(self, request: Request) -> Answer:
-        try:
-            return self._host.handler.answer(request)
-        except Exception:  # noqa: BLE001 (a handler's bug ends one answer, not the server)
-            _LOG.exception("the handler failed on %s %s", request.method, request.path)
-            return Response(500, close=True)
-
     # -- answers -------------------------------------------------------------------------------
 
     def _encode_head(self, response: Response) -> bytes:
@@ -515,14 +434,7 @@ class Connection(asyncio.Protocol):
         elif isinstance(answer, asyncio.Future):
             self._await(answer)
         elif not isinstance(answer, Repeatable):
-            self._await(self._loop.create_task(self._guarded(request, answer)))
-
-    async def _guarded(self, request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
-        try:
-            return await answer
-        except Exception:  # noqa: BLE001 (a handler's bug ends one answer, not the server)
-            _LOG.exception("the handler failed on %s %s", request.method, request.path)
-            return Response(500, close=True)
+            self._await(self._loop.create_task(guarded(request, answer)))
 
     def _await(self, answer: asyncio.Future[Response]) -> None:
         self._is_handler_running = True

@@ -44,6 +44,11 @@ class Head:
     is_http_1_0: bool
     body_bytes: int
 
+    @property
+    def may_repeat(self) -> bool:
+        """Return whether its bytes alone make a request that may come again on the connection."""
+        return self.keep_alive and not self.is_http_1_0 and not self.body_bytes
+
 
 _KNOWN_HEADS: Final = 2048
 _KNOWN_BYTES: Final = 512

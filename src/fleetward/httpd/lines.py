@@ -128,6 +128,8 @@ class Line(asyncio.Transport):
                 received = self._receive(READ_BYTES)
             except _NOTHING_YET:
                 pass
+            except ssl.SSLEOFError:
+                self._end_input()
             except OSError as error:
                 self._lose(error)
             else:
@@ -308,7 +310,7 @@ class Line(asyncio.Transport):
         self._is_closing = True
         self._pump.drop(self._descriptor)
         self._descriptor = -1
-        self._send = len
+        self._send = len  # takes all, and gives it to nobody
         self._queue = None
         self._queued = 0
         self._filler = None
@@ -332,8 +334,11 @@ class TlsLine(Line):
         """Take a socket that has shaken hands; `start` begins."""
         super().__init__(pump, connected, peer)
         self._context = connected.context
-        self._receive = connected.read
-        self._send = connected.write
+        # What SSLSocket's own methods call: two Python frames less for each answer, a twentieth of
+        # its cost. It raises where the client leaves without goodbye (see `on_events`).
+        inner = getattr(connected, "_sslobj", None) or connected
+        self._receive = inner.read
+        self._send = inner.write
 
     def send_now(self, data: bytes) -> int:
         """Send what OpenSSL takes of `data` (see `Line.send_now`)."""

@@ -20,6 +20,7 @@ from fleetward.errors import ConfigurationError
 from fleetward.httpd.connection import Connection
 from fleetward.httpd.counters import ServerCounters
 from fleetward.httpd.head import HeadReader
+from fleetward.httpd.host import Kept
 from fleetward.httpd.limits import ServerLimits
 from fleetward.httpd.message import Handler
 from fleetward.httpd.pump import HAS_EPOLL, Pump
@@ -70,7 +71,7 @@ class Server:
         tls: ssl.SSLContext | TlsFiles | None = None,
         clock: Clock | None = None,
         counters: ServerCounters | None = None,
-        sockets: Sockets = SOCKETS,
+        sockets: Sockets | None = None,
     ) -> None:
         """Put a server together; `start` listens.
 
@@ -80,7 +81,7 @@ class Server:
             tls: for https; `TlsFiles` are looked at again while the server runs.
             clock: for the Date header.
             counters: where to count.
-            sockets: who reads and writes them.
+            sockets: who reads and writes them; `SOCKETS` unless given.
         """
         self.handler = handler
         self.limits = limits or ServerLimits()
@@ -90,8 +91,8 @@ class Server:
         self.reader = HeadReader(self.limits)
         self._tls = tls
         self._clock = clock or SystemClock()
-        self._sockets = sockets
-        self._connections: set[Connection] = set()
+        self._sockets = sockets or SOCKETS
+        self._connections: set[Kept] = set()
         self._peers: Counter[str] = Counter()
         self._all_gone = asyncio.Event()
         self._listeners: list[asyncio.Server] = []
@@ -167,7 +168,7 @@ class Server:
             self._tls.refresh()
         self._sweep_some(iter(tuple(self._connections)))
 
-    def _sweep_some(self, left: Iterator[Connection]) -> None:
+    def _sweep_some(self, left: Iterator[Kept]) -> None:
         now = self._loop.time()
         for connection in itertools.islice(left, _SWEPT_AT_ONCE):
             connection.sweep(now)
@@ -217,7 +218,7 @@ class Server:
 
     # -- what connections need -----------------------------------------------------------------
 
-    def admit(self, connection: Connection, peer: str) -> bool:
+    def admit(self, connection: Kept, peer: str) -> bool:
         """Remember the connection; False where there are too many."""
         self._connections.add(connection)
         if self._pump is None:
@@ -231,7 +232,7 @@ class Server:
         self.counters.overloaded += is_over
         return not is_over
 
-    def forget(self, connection: Connection, peer: str) -> None:
+    def forget(self, connection: Kept, peer: str) -> None:
         """Forget a connection that is closed."""
         self._connections.discard(connection)
         if self._pump is None:
