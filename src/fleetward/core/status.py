@@ -113,6 +113,7 @@ class EventKind(StrEnum):
     LISTENER_CHANGED = "listener-changed"
     DIRECTIVE_DONE = "directive-done"
     DIRECTIVE_REFUSED = "directive-refused"
+    EVENTS_DROPPED = "events-dropped"
     ENROLLED = "enrolled"
     LEFT = "left"
 

@@ -1,0 +1,404 @@
+"""What this host tells its console, and what it hears back: `Reporter.report`, once a minute.
+
+    notice      what happened since the last report becomes events in the spool, fsync'd
+    build       what each product runs, what was seen, the oldest events not acknowledged
+    send        one datagram where nothing changed, else TCP; by a relay, else to the console itself
+    hear        the inbox: acknowledgements let events go, directives are done and answered
+
+    HOME/reports/noted.json    what the last report knew, and who carried it
+
+Invariants: whatever fails, nothing is lost (events stay in the spool) and nothing here stops the
+agent; what cannot be sent is told in the outcome, and tried again with the next report.
+
+Deliberately not here: when to report (the agent's loop), what a directive does (`inbox.Acts`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Final
+
+from fleetward.adapters.atomicfile import write_file
+from fleetward.adapters.clock import Clock
+from fleetward.adapters.entropy import Entropy
+from fleetward.adapters.http import HttpSession
+from fleetward.agent import carrying
+from fleetward.agent.enrolling import Enrolled, ask_again, host_key, load_enrolled
+from fleetward.agent.events import EventSpool, SpooledEvent
+from fleetward.agent.home import Home
+from fleetward.agent.inbox import Acts, Orders
+from fleetward.agent.noticing import Happening, Noted, happening, notice, parse_line
+from fleetward.agent.records import Record
+from fleetward.agent.updating import LastCheck
+from fleetward.core.digest import sha256_of
+from fleetward.core.enrolment import HostFacts, Standing
+from fleetward.core.limits import STATUS
+from fleetward.core.status import (
+    CheckIn,
+    Epoch,
+    EventKind,
+    HostEvent,
+    PortsSummary,
+    ProductStatus,
+    SeenVersions,
+)
+from fleetward.errors import DocumentError, NetworkError, TrustError
+from fleetward.identity.checkins import seal_check_in
+from fleetward.identity.hosts import HostKey
+from fleetward.wire.checkins import CHECKINS_PATH, ENVELOPE_MEDIA_TYPE
+from fleetward.wire.documents import decode_json, encode_json
+from fleetward.wire.inbox import inbox_target
+
+REPORTS: Final = "reports"
+_NOTED_SCHEMA: Final = "fleetward.noted/1"
+
+DATAGRAMS_BETWEEN: Final = 9
+"""Check-ins by datagram before one goes by TCP, which shows whether anybody still carries them."""
+
+INBOX_INTERVAL: Final = timedelta(minutes=5)
+"""How often the inbox is asked for where nothing waits for an answer."""
+
+ENROL_INTERVAL: Final = timedelta(minutes=5)
+"""How often a host that waits for approval asks again."""
+
+ROUNDS: Final = 4
+"""Check-ins of one report: more events than fit one, then the answers to directives."""
+
+EVENT_BYTES: Final = 40_000
+"""Of events in one check-in: sealed, signed and in base64 it stays under STATUS.envelope_bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What this host saw, for its check-in.
+
+    Attributes:
+        records: its products.
+        check: what the last run found.
+        tuf: the versions of metadata that it trusts.
+        clock: seconds by which its clock stands ahead of the newest signed time, or None.
+        ports: the port watch, or None where it is off.
+    """
+
+    records: tuple[Record, ...] = ()
+    check: LastCheck | None = None
+    tuf: SeenVersions = field(default_factory=SeenVersions)
+    clock: int | None = None
+    ports: PortsSummary | None = None
+
+
+class Way(Enum):
+    """What became of a report."""
+
+    NOT_ENROLLED = "this host is not enrolled"
+    WAITING = "the console has not decided about this host"
+    REFUSED = "the console refuses this host"
+    DATAGRAM = "sent by datagram"
+    CARRIED = "a relay carries it"
+    STORED = "the console has it"
+    FAILED = "nobody took it"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a report.
+
+    Attributes:
+        way: how it went.
+        error: why nobody took it, or why the inbox could not be had; None where all went well.
+        answered: directives that were done or refused now.
+        pending: events that the console has not acknowledged.
+    """
+
+    way: Way
+    error: str | None = None
+    answered: int = 0
+    pending: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Memory:
+    noted: Noted = field(default_factory=Noted)
+    status: str = ""
+    carrier: str | None = None
+    datagrams: int = 0
+    inbox_at: datetime | None = None
+    enrol_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Reporter:
+    """Reports for one host; one process at a time makes one (`Home.lock`).
+
+    Attributes:
+        home: the agent's folder.
+        sources: base URLs of relays, the preferred first.
+        facts: what the host says of itself while it waits for approval.
+        session: connects out.
+        clock: time.
+        entropy: epochs and nonces.
+        acts: does directives.
+    """
+
+    home: Home
+    sources: Sequence[str]
+    facts: HostFacts
+    session: HttpSession
+    clock: Clock
+    entropy: Entropy
+    acts: Acts
+    _spool: EventSpool | None = None
+
+    def report(self, seen: Seen) -> Outcome:
+        """Tell the console what this host is like now, and hear what it has to say.
+
+        Raises:
+            ConfigurationError: the host's key or `console.json` is damaged.
+            DiskError: HOME cannot be written.
+        """
+        enrolled = load_enrolled(self.home)
+        if enrolled is None:
+            return Outcome(Way.NOT_ENROLLED)
+        spool, memory = self._opened(), self._load()
+        memory = self._notice(seen, spool, memory)
+        if enrolled.standing is Standing.PENDING:
+            enrolled, memory = self._ask_again(enrolled, memory)
+        if enrolled.standing is not Standing.APPROVED:
+            self._save(memory)
+            refused = enrolled.standing is Standing.REFUSED
+            return Outcome(Way.REFUSED if refused else Way.WAITING, enrolled.reason or None)
+        exchange = _Exchange(self, enrolled, host_key(self.home), spool, seen, memory)
+        outcome = exchange.run()
+        self._save(exchange.memory)
+        return outcome
+
+    def record(self, found: Happening) -> int | None:
+        """Keep an event of another part of the agent (the port watch); it goes with the next report.
+
+        Raises:
+            DiskError: it could not be made durable.
+        """
+        return self._opened().record(found.line())
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _opened(self) -> EventSpool:
+        if self._spool is None:
+            folder = self.home.path / REPORTS
+            self._spool = EventSpool(self.home.disk, folder, self.entropy, self._dropped)
+        return self._spool
+
+    def _dropped(self, count: int) -> bytes:
+        return happening(self.clock.now(), EventKind.EVENTS_DROPPED, detail=str(count)).line()
+
+    def _notice(self, seen: Seen, spool: EventSpool, memory: _Memory) -> _Memory:
+        noted, happened = notice(memory.noted, seen.records, seen.check, self.clock.now())
+        for one in happened:
+            spool.record(one.line())
+        if noted == memory.noted:
+            return memory
+        memory = replace(memory, noted=noted)
+        self._save(memory)
+        return memory
+
+    def _ask_again(self, enrolled: Enrolled, memory: _Memory) -> tuple[Enrolled, _Memory]:
+        now = self.clock.now()
+        if not _is_due(memory.enrol_at, now, ENROL_INTERVAL):
+            return enrolled, memory
+        memory = replace(memory, enrol_at=now)
+        try:
+            answer = ask_again(
+                self.home,
+                self.sources,
+                self.facts,
+                session=self.session,
+                clock=self.clock,
+                entropy=self.entropy,
+            )
+        except (NetworkError, TrustError) as error:
+            return replace(enrolled, reason=str(error)), memory
+        return answer or enrolled, memory
+
+    def _load(self) -> _Memory:
+        path = self.home.path / REPORTS / "noted.json"
+        try:
+            return decode_json(_NOTED_SCHEMA, _Memory, self.home.disk.read(path))
+        except (FileNotFoundError, DocumentError):
+            return _Memory()
+
+    def _save(self, memory: _Memory) -> None:
+        path = self.home.path / REPORTS / "noted.json"
+        write_file(self.home.disk, path, encode_json(_NOTED_SCHEMA, memory), private=True)
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """One report of an approved host."""
+
+    reporter: Reporter
+    enrolled: Enrolled
+    key: HostKey
+    spool: EventSpool
+    seen: Seen
+    memory: _Memory
+    error: str | None = None
+    answered: int = 0
+
+    def run(self) -> Outcome:
+        way = self._send()
+        for _ in range(ROUNDS - 1):
+            before = self._place()
+            if way is not Way.FAILED:
+                self._hear()
+            if self._place() == before or not self._pending():
+                break
+            way = self._send()
+        pending = self.spool.last_e - self.spool.acknowledged_e
+        return Outcome(way, self.error, self.answered, pending)
+
+    def _place(self) -> tuple[str, int, int]:
+        return self.spool.epoch, self.spool.acknowledged_e, self.spool.last_e
+
+    # -- send ----------------------------------------------------------------------------------
+
+    def _send(self) -> Way:
+        now = self.reporter.clock.now()
+        events = self._pending()
+        check_in = self._check_in(events, now)
+        envelope = seal_check_in(check_in, self.key, self.enrolled.public())
+        status = _digest(check_in)
+        if not events and self._is_quiet(status, envelope) and self._by_datagram(envelope):
+            self.memory = replace(self.memory, datagrams=self.memory.datagrams + 1)
+            return Way.DATAGRAM
+        return self._by_tcp(envelope, status)
+
+    def _is_quiet(self, status: str, envelope: bytes) -> bool:
+        memory = self.memory
+        return (
+            status == memory.status
+            and memory.datagrams < DATAGRAMS_BETWEEN
+            and len(envelope) <= STATUS.datagram_bytes
+        )
+
+    def _by_datagram(self, envelope: bytes) -> bool:
+        carrier = self.memory.carrier
+        if carrier is None or carrier == self.enrolled.pins.console:
+            return False
+        return carrying.send_datagram(carrier, envelope)
+
+    def _by_tcp(self, envelope: bytes, status: str) -> Way:
+        try:
+            taken = carrying.bring(
+                self.reporter.session,
+                self._carriers(),
+                CHECKINS_PATH,
+                envelope,
+                ENVELOPE_MEDIA_TYPE,
+            )
+        except (NetworkError, TrustError) as error:
+            self.error = str(error)
+            self.memory = replace(self.memory, status="", carrier=None)
+            return Way.FAILED
+        self.memory = replace(self.memory, status=status, carrier=taken.carrier, datagrams=0)
+        return Way.STORED if taken.carrier == self.enrolled.pins.console else Way.CARRIED
+
+    def _carriers(self) -> list[str]:
+        source = self.seen.check.source if self.seen.check else None
+        preferred = [self.memory.carrier, source]
+        if self.memory.carrier == self.enrolled.pins.console:
+            preferred = [source]  # a relay that is back takes over from the direct way
+        return carrying.carriers(preferred, self.reporter.sources, self.enrolled.pins.console)
+
+    def _pending(self) -> tuple[HostEvent, ...]:
+        spooled = self.spool.pending(EVENT_BYTES, STATUS.events)
+        return tuple(_event_of(event) for event in spooled)
+
+    def _check_in(self, events: tuple[HostEvent, ...], now: datetime) -> CheckIn:
+        n = self.spool.draw_number()
+        seen = self.seen
+        return CheckIn(
+            host=self.key.id,
+            epoch=Epoch(self.spool.epoch),
+            n=n,
+            sent=now,
+            products=tuple(_row(record) for record in seen.records[: STATUS.products]),
+            tuf=seen.tuf,
+            relay=_name_of(seen.check.source if seen.check else None),
+            clock=seen.clock,
+            ports=seen.ports,
+            events=events,
+        )
+
+    # -- hear ----------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        now = self.reporter.clock.now()
+        waits = self.spool.last_e > self.spool.acknowledged_e
+        if not waits and not _is_due(self.memory.inbox_at, now, INBOX_INTERVAL):
+            return
+        orders = Orders(self.reporter.home.disk, self.reporter.home.path / REPORTS)
+        try:
+            carrying.first(self._carriers(), lambda url: self._take(url, orders, now))
+        except (NetworkError, TrustError) as error:
+            self.error = str(error)
+        else:
+            self.memory = replace(self.memory, inbox_at=now)
+
+    def _take(self, url: str, orders: Orders, now: datetime) -> None:
+        target = inbox_target(self.key.id, orders.seq)
+        content = carrying.fetch(self.reporter.session, url, target)
+        if content is None:
+            return
+        pins = self.enrolled.pins
+        inbox = orders.accept(
+            content, self.key.id, self.enrolled.public(), pins.signing_keys(), now
+        )
+        for ack in inbox.acks:
+            self.spool.acknowledge(ack.epoch, ack.e, now)
+        self.answered += orders.carry_out(
+            inbox, self.reporter.acts, now, lambda found: self.spool.record(found.line())
+        )
+
+
+def _is_due(last: datetime | None, now: datetime, interval: timedelta) -> bool:
+    """Return whether `interval` has passed, or the clock was set back."""
+    return last is None or not timedelta() <= now - last < interval
+
+
+def _digest(check_in: CheckIn) -> str:
+    """Return what tells whether anything changed that people would want to see at once."""
+    about = (check_in.products, check_in.tuf.root, check_in.relay, check_in.ports)
+    return sha256_of(repr((about, check_in.clock is None)).encode())
+
+
+def _row(record: Record) -> ProductStatus:
+    current = record.current
+    return ProductStatus(
+        product=record.product,
+        channel=record.channel,
+        release=current.release if current else "",
+        seq=current.seq if current else 0,
+        state=record.state,
+        tree=current.tree[:32] if current else "",
+    )
+
+
+def _event_of(event: SpooledEvent) -> HostEvent:
+    """Return a spooled event; one that this version cannot read is still a number, with its words."""
+    try:
+        return parse_line(event.content).numbered(event.e)
+    except DocumentError as error:
+        lost = happening(_UNKNOWN_TIME, EventKind.EVENTS_DROPPED, detail=str(error))
+        return lost.numbered(event.e)
+
+
+_UNKNOWN_TIME: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+def _name_of(url: str | None) -> str:
+    """Return a source as people name it: host and port, without scheme and password."""
+    if url is None:
+        return ""
+    rest = url.partition("://")[2].rstrip("/")
+    return rest.rpartition("@")[2][: STATUS.text_chars]
