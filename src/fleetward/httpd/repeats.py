@@ -54,7 +54,7 @@ class Repeat:
     def __init__(self, answer: Repeatable, body: bytes) -> None:
         self._answer = answer
         self._body = body
-        self._date = b""
+        self._date: bytes | None = None
         self.wire = b""
         self.size = 0
         self.body_bytes = len(body)
