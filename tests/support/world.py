@@ -144,7 +144,7 @@ class FakeTrust:
     error: FleetwardError | None = None
     frozen: bool = False
 
-    def check(self, sources: Sequence[str]) -> CheckedView:
+    def check(self, sources: Sequence[str], direct: str | None = None) -> CheckedView:
         if self.error:
             raise self.error
         return CheckedView(self.documents, sources[0], self.frozen)

@@ -15,7 +15,8 @@ from typing import Protocol
 
 from fleetward.adapters.disk import Disk, Kind
 from fleetward.core.digest import Sha256
-from fleetward.errors import DigestError, FleetwardError, NetworkError, TrustError
+from fleetward.core.sourcechoice import Fault
+from fleetward.errors import DigestError, FleetwardError, NetworkError, NotFoundError, TrustError
 from fleetward.wire.layout import blob_path
 
 SYNC_EVERY_BYTES = 4 * 1024 * 1024
@@ -70,6 +71,7 @@ class BlobFetcher:
         progress: told of bytes as they arrive.
         put_aside: sources that sent a wrong blob in this run, and why.
         received_bytes: bytes of blobs that arrived in this run, useful or not.
+        failed: sources that broke off, or lacked what another one had.
     """
 
     disk: Disk
@@ -79,6 +81,7 @@ class BlobFetcher:
     progress: Progress = no_progress
     put_aside: dict[str, FleetwardError] = field(default_factory=dict)
     received_bytes: int = 0
+    failed: set[str] = field(default_factory=set)
 
     def fetch(self, blob: Blob, doing: str) -> Path:
         """Return a file with the whole, verified blob.
@@ -90,18 +93,28 @@ class BlobFetcher:
         """
         self.disk.make_folder(self.folder)
         failures: list[FleetwardError] = []
+        lacking: list[str] = []
         for source in self.sources:
             if source in self.put_aside:
                 failures.append(self.put_aside[source])
                 continue
             try:
-                return self._from_source(blob, source, doing)
+                path = self._from_source(blob, source, doing)
             except TrustError as error:
                 self.put_aside[source] = error
                 failures.append(error)
             except NetworkError as error:
+                (lacking.append if isinstance(error, NotFoundError) else self.failed.add)(source)
                 failures.append(error)
+            else:
+                self.failed.update(lacking)
+                return path
         raise self._summary(blob, failures)
+
+    def faults(self) -> dict[str, Fault]:
+        """Return what was wrong with sources in this run, by URL."""
+        failed = dict.fromkeys(self.failed, Fault.FAILED)
+        return {**failed, **dict.fromkeys(self.put_aside, Fault.FALSE)}
 
     def _summary(self, blob: Blob, failures: list[FleetwardError]) -> FleetwardError:
         reasons = "; ".join(str(failure) for failure in failures) or "no source is configured"
@@ -155,10 +168,6 @@ class BlobFetcher:
         for piece in self.disk.pieces(path):
             digest.update(piece)
         return Sha256(digest.hexdigest())
-
-    def prefer(self, source: str) -> None:
-        """Ask `source` first: its metadata was the newest, so it has the blobs."""
-        self.sources = [source, *(s for s in self.sources if s != source)]
 
     def discard(self) -> None:
         """Remove every partial file: nothing of them is needed any more."""

@@ -77,6 +77,7 @@ def status_document(
         "freshness": fresh,
         "checked": check.checked if check else None,
         "source": check.source if check else None,
+        "found_by": check.found_by if check else None,
         "error": check.error if check else None,
         "remarks": list(check.remarks) if check else [],
     }
@@ -88,6 +89,7 @@ def update_document(report: UpdateReport) -> dict[str, Any]:
         "host": report.host,
         "exit_code": report.exit_code,
         "source": report.check.source,
+        "found_by": report.check.found_by,
         "frozen": report.check.frozen,
         "error": report.check.error,
         "remarks": list(report.check.remarks),

@@ -5,7 +5,7 @@ that matters most. Nothing here removes what is installed because of an expiry, 
 not answer, or a clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -20,13 +20,18 @@ from fleetward.agent.installer import Installer
 from fleetward.agent.obtaining import Obtainer
 from fleetward.agent.records import Record, Records
 from fleetward.agent.slots import Slots
+from fleetward.agent.sources import SourceFinder
 from fleetward.config.agent import AgentSettings, Subscription
+from fleetward.core.fleet import Relays
 from fleetward.core.names import ProductName
 from fleetward.core.rollout import HostPlace
+from fleetward.core.sourcechoice import Fault
 from fleetward.errors import (
     BusyError,
+    ClockError,
     DiskError,
     DocumentError,
+    ExpiredError,
     FleetwardError,
     NetworkError,
     RejectedError,
@@ -48,19 +53,37 @@ class CheckedView:
         source: the base URL that gave them.
         frozen: whether the newest timestamp of all sources is too old.
         remarks: what was wrong with each source that is not simply fresh, a sentence each.
+        faults: gives what was wrong with sources, by URL; grows while documents are brought.
+        relays: the fleet's signed list of relays, where there is one.
     """
 
     documents: SignedView
     source: str
     frozen: bool
     remarks: tuple[str, ...] = ()
+    faults: Callable[[], Mapping[str, Fault]] = dict
+    relays: Relays | None = None
+
+    @property
+    def fresh(self) -> str | None:
+        """The source, where it serves what is newest and not overdue."""
+        return None if self.frozen or self.source in self.faults() else self.source
 
 
 class Trust(Protocol):
     """What verifies metadata; `agent.wiring` makes one of `trust.FleetTrust`."""
 
-    def check(self, sources: Sequence[str]) -> CheckedView:
-        """Return what the best of the sources gives. Raises TrustError, NetworkError."""
+    def check(self, sources: Sequence[str], direct: str | None = None) -> CheckedView:
+        """Return what the best of the sources gives.
+
+        Args:
+            sources: base URLs, asked in turn until one is fresh.
+            direct: an origin that is asked as well, and compared with what the sources gave.
+
+        Raises:
+            TrustError: every source that answered was refused.
+            NetworkError: no source answered.
+        """
         ...
 
 
@@ -74,6 +97,8 @@ class LastCheck:
         frozen: whether the newest timestamp of all sources was too old.
         error: why no metadata could be had, or None.
         remarks: what was wrong with sources, a sentence each.
+        found_by: how the source was found (`site`, `configured`, `default`, `srv`, `mdns`,
+            `origin`), or None.
     """
 
     checked: datetime
@@ -81,6 +106,7 @@ class LastCheck:
     frozen: bool
     error: str | None
     remarks: tuple[str, ...] = ()
+    found_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +162,7 @@ class Agent:
         engines: what tries trees.
         boot: this start of the machine, or None.
         progress: told of bytes as they arrive.
+        finder: finds whom to ask; the configured sources alone unless given.
     """
 
     home: Home
@@ -146,6 +173,7 @@ class Agent:
     engines: Engines = field(default_factory=Engines)
     boot: str | None = None
     progress: Progress = no_progress
+    finder: SourceFinder | None = None
 
     def update(self, *, repair: bool = False) -> UpdateReport:
         """Do one run.
@@ -160,8 +188,10 @@ class Agent:
         """
         with self.home.lock():
             host, began = self.home.host(), self.clock.now()
+            finder = self.finder or SourceFinder(self.home, self.settings, self.clock)
+            poll = finder.begin(host)
             blobs = BlobFetcher(
-                self.home.disk, self.home.partial, self.http, self.settings.sources, self.progress
+                self.home.disk, self.home.partial, self.http, poll.blobs, self.progress
             )
             followers = [self._follower(s, blobs) for s in self.settings.subscriptions]
             for follower in followers:
@@ -170,15 +200,18 @@ class Agent:
                 follower.resume()
             failure: FleetwardError | None = None
             try:
-                view = self.trust.check(self.settings.sources)
+                view = self.trust.check(poll.metadata, poll.direct)
             except (TrustError, NetworkError) as error:
                 failure = error
                 check = LastCheck(began, None, frozen=False, error=str(error))
+                poll.finish(None, blame(error, poll.metadata))
             else:
-                check = LastCheck(began, view.source, view.frozen, None, view.remarks)
-                blobs.prefer(view.source)
+                found_by = poll.found_by(view.source)
+                check = LastCheck(began, view.source, view.frozen, None, view.remarks, found_by)
+                blobs.sources = poll.blobs_after(view.source, view.faults(), view.relays)
                 for follower in followers:
                     follower.follow(view.documents, HostPlace(host, self.settings.rings))
+                poll.finish(view.fresh, {**view.faults(), **blobs.faults()})
             reports = tuple(follower.report() for follower in followers)
             if failure is None and not any(report.error for report in reports):
                 blobs.discard()
@@ -213,6 +246,16 @@ class Agent:
         return Follower(
             installer, Records(self.home), subscription.product, subscription.channel, obtainer
         )
+
+
+def blame(error: FleetwardError, asked: Sequence[str]) -> dict[str, Fault]:
+    """Return what to hold against the sources where none was of use.
+
+    A clock that is wrong, and metadata that expired, are no source's fault.
+    """
+    if isinstance(error, ClockError | ExpiredError):
+        return {}
+    return dict.fromkeys(asked, Fault.FAILED)
 
 
 def load_last_check(home: Home) -> LastCheck | None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from fleetward.adapters.atomicfile import write_file
 from fleetward.adapters.disk import Disk
 from fleetward.config.strict import load_settings, toml_text
+from fleetward.core.fleet import parse_source_url
 from fleetward.core.limits import MIB
 from fleetward.core.names import ChannelName, ProductName, parse_channel, parse_product
-from fleetward.errors import ConfigurationError, UsageError
+from fleetward.errors import ConfigurationError, DocumentError, UsageError
 
 AGENT_FILE = "agent.toml"
 DEFAULT_CHANNEL = ChannelName("stable")
@@ -77,6 +78,45 @@ class EngineSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoverySettings:
+    """`[discovery]`: where the agent looks for sources besides `sources`, and how it chooses.
+
+    What is found is only where to ask: everything that comes from there is verified.
+
+    Attributes:
+        signed: whether the fleet's signed list of relays by subnet is followed.
+        srv: the domain whose `_fleetward._tcp` records name relays; empty asks no DNS.
+        mdns: whether relays on the local network are asked for by multicast, from short-lived
+            sockets.
+        origins: base URLs of origins, besides those of the signed list.
+        origin_after: how long no relay must have served before an origin is asked.
+        direct_share: the share of polls that also ask an origin, so that a relay which withholds
+            news is found out; 0 turns it off.
+        max_lag: how much older than an origin's a relay's timestamp may be.
+    """
+
+    signed: bool = True
+    srv: str = ""
+    mdns: bool = False
+    origins: tuple[str, ...] = ()
+    origin_after: timedelta = timedelta(minutes=10)
+    direct_share: float = 0.02
+    max_lag: timedelta = timedelta(minutes=2)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.direct_share <= 1:
+            raise ConfigurationError("discovery.direct_share is a share: 0 to 1, as in 0.02")
+        if min(self.origin_after, self.max_lag) < timedelta():
+            raise ConfigurationError("discovery.origin_after and max_lag are 0 or more seconds")
+        try:
+            wrong = next((url for url in self.origins if parse_source_url(url) != url), None)
+        except DocumentError as error:
+            raise ConfigurationError(f"discovery.origins: {error}") from error
+        if wrong is not None:
+            raise ConfigurationError(f"discovery.origins: write {wrong!r} without the last slash")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
     """All of HOME/agent.toml.
 
@@ -89,6 +129,7 @@ class AgentSettings:
         max_trial_restarts: restarts of the host during a trial after which it rolls back.
         network: how to connect out.
         engines: how content is tried.
+        discovery: where to look for other sources.
     """
 
     sources: tuple[str, ...]
@@ -99,6 +140,7 @@ class AgentSettings:
     max_trial_restarts: int = 3
     network: NetworkSettings = field(default_factory=NetworkSettings)
     engines: tuple[EngineSettings, ...] = ()
+    discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
 
     def __post_init__(self) -> None:
         if not self.sources:
