@@ -66,6 +66,7 @@ class TimestampCache:
         self._known: _Known | None = None
         self._is_absent = False
         self._flights: Flights[None, None] = Flights()
+        self._keeping: asyncio.Task[None] | None = None
 
     @property
     def version(self) -> int:
@@ -141,19 +142,31 @@ class TimestampCache:
             self._known = _known(content, outcome.etag, now)
             if known is None or known.content != content:
                 self._sources.news.publish(content)
-                await self._keep(content)
+                self._keep_soon()
         elif isinstance(outcome, Unchanged) and known is not None:
             self._known = replace(known, confirmed=now)
 
-    async def _keep(self, content: bytes) -> None:
+    def _keep_soon(self) -> None:
+        """Write the newest timestamp to disk, while those who wait for it are answered."""
+        if self._keeping is None:
+            self._keeping = asyncio.get_running_loop().create_task(self._keep())
+
+    async def _keep(self) -> None:
+        kept: bytes | None = None
         try:
-            await asyncio.to_thread(self._shelf.keep, TIMESTAMP_PATH, content)
+            while self._known is not None and self._known.content != kept:
+                kept = self._known.content
+                await asyncio.to_thread(self._shelf.keep, TIMESTAMP_PATH, kept)
         except DiskError:
             self._counters.disk_errors += 1
+        finally:
+            self._keeping = None
 
     async def stop(self) -> None:
-        """End what is under way."""
+        """End what is under way; what is being written is written to its end."""
         await self._flights.cancel()
+        if self._keeping is not None:
+            await asyncio.wait([self._keeping])
 
 
 def _known(content: bytes, upstream_etag: str, confirmed: float) -> _Known:
