@@ -7,12 +7,13 @@ second. An absent table means its defaults.
 import re
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 from fleetward.adapters.disk import Disk
 from fleetward.config.addresses import require_group, require_host_and_port
 from fleetward.config.strict import load_settings
-from fleetward.core.limits import GIB, MIB
+from fleetward.core.limits import GIB, MIB, STATUS
 from fleetward.core.names import parse_product
 from fleetward.errors import ConfigurationError, UsageError
 
@@ -215,18 +216,53 @@ class SpoolSettings:
     Attributes:
         max_bytes: of all check-ins that wait.
         max_share: the share of `max_bytes` that one host's check-ins may take.
+        max_peer_share: the share that may come from one address, whatever hosts it names (keys
+            cost nothing, so a flood comes in the name of many).
+        max_datagram_share: the share that may come over UDP, where addresses are forged.
+        downstream: networks (`192.0.2.0/24`) of relays and address translators that carry many
+            hosts: they have no share and no rate of their own.
         max_age: older ones are dropped; the console sees the gap in their numbers.
         batch: check-ins in one request to the console, at most.
         delay: how long a first check-in waits for others to share its batch.
         datagrams_per_second: of one address over UDP, with a burst of ten times as many.
+        check_ins_per_second: of one address over TCP, with a burst of ten times as many.
+        enrolments_per_second: of one address, with a burst of ten times as many.
     """
 
     max_bytes: int = 256 * MIB
     max_share: float = 0.01
+    max_peer_share: float = 0.1
+    max_datagram_share: float = 0.25
+    downstream: tuple[str, ...] = ()
     max_age: timedelta = timedelta(days=7)
     batch: int = 500
     delay: timedelta = timedelta(seconds=2)
     datagrams_per_second: float = 5.0
+    check_ins_per_second: float = 100.0
+    enrolments_per_second: float = 10.0
+
+    def __post_init__(self) -> None:
+        shares = (self.max_share, self.max_peer_share, self.max_datagram_share)
+        if not all(0 < share <= 1 for share in shares):
+            raise ConfigurationError("spool: a share is above 0 and at most 1")
+        if self.max_bytes < MIB or not 1 <= self.batch <= STATUS.batch_check_ins:
+            raise ConfigurationError(
+                f"spool.max_bytes is 1048576 or more, batch 1 to {STATUS.batch_check_ins}"
+            )
+        rates = (self.datagrams_per_second, self.check_ins_per_second, self.enrolments_per_second)
+        if min(rates) < 0 or self.max_age <= timedelta() or self.delay < timedelta():
+            raise ConfigurationError("spool: rates and delay are 0 or more, max_age is above 0")
+        for network in self.downstream:
+            _require_network(network)
+
+
+def _require_network(text: str) -> None:
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"spool.downstream has {text!r}: write a network as 192.0.2.0/24"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -151,6 +151,54 @@ QUIET = PushSettings(watch=False, poll=timedelta(), udp=False, announce=False)
 
 
 @dataclass(frozen=True, slots=True)
+class CarryLimits:
+    """What check-ins, inboxes and enrolments may take from a relay, beside `[spool]`.
+
+    Attributes:
+        segment_bytes: one file of the spool.
+        worth_removing_bytes: a segment that is read to its end is ended and removed from this
+            length on; a shorter one is written on.
+        read_attempts: how often a segment that cannot be read is tried before it counts as damaged
+            and what comes after it is sent.
+        max_aside: check-ins that the console refused for good and that are kept for people.
+        max_waiting_bytes: check-ins whose fsync is under way or next; 503 beyond.
+        verified_per_turn: signatures that are verified before others have their turn (60 us each).
+        max_datagrams: that wait to be verified; more are dropped.
+        all_datagrams_per_second: of all addresses together, since addresses are forged.
+        max_clients: addresses whose rates are remembered.
+        answer_seconds: how long the console may take to answer a batch, an inbox or an enrolment.
+        first_pause: after a failure of the console; doubles up to `max_pause`, with jitter.
+        max_pause: see `first_pause`.
+        refusals: how often a batch of which the console takes nothing is offered before it is set
+            aside: whoever refuses everything is more likely broken than right.
+        inbox_lifetime: how long an inbox, or the word that there is none, is answered from memory.
+        max_inboxes: so many are held.
+        max_inbox_requests: inboxes being asked for at once; 503 beyond.
+        max_enrolments: enrolments under way at once; 503 beyond.
+        retry: what a client is told to wait where the spool is full or the console is away.
+    """
+
+    segment_bytes: int = 4 * MIB
+    worth_removing_bytes: int = 256 * KIB
+    read_attempts: int = 5
+    max_aside: int = 100
+    max_waiting_bytes: int = 16 * MIB
+    verified_per_turn: int = 32
+    max_datagrams: int = 4_096
+    all_datagrams_per_second: float = 2_000.0
+    max_clients: int = 16_384
+    answer_seconds: float = 30.0
+    first_pause: timedelta = timedelta(seconds=1)
+    max_pause: timedelta = timedelta(minutes=5)
+    refusals: int = 5
+    inbox_lifetime: timedelta = timedelta(seconds=5)
+    max_inboxes: int = 2_048
+    max_inbox_requests: int = 64
+    max_enrolments: int = 64
+    retry: timedelta = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
 class RelaySettings:
     """Everything `run_relay` needs.
 
@@ -172,6 +220,7 @@ class RelaySettings:
         push: how news travel.
         push_limits: what news may make the relay do.
         spool: check-ins on their way.
+        carry_limits: what else carrying status may take.
         discovery: how hosts find this relay.
         mirrors: what is served to software without an agent.
         passthroughs: unsigned upstreams that are cached.
@@ -194,6 +243,7 @@ class RelaySettings:
     push: PushSettings = QUIET
     push_limits: PushLimits = field(default_factory=PushLimits)
     spool: SpoolSettings = field(default_factory=SpoolSettings)
+    carry_limits: CarryLimits = field(default_factory=CarryLimits)
     discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
     mirrors: tuple[MirrorSettings, ...] = ()
     passthroughs: tuple[PassthroughSettings, ...] = ()
