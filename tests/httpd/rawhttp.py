@@ -35,7 +35,12 @@ class Raw:
     """One connection."""
 
     def __init__(
-        self, url: str, *, tls: ssl.SSLContext | None = None, receive_buffer: int | None = None
+        self,
+        url: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        receive_buffer: int | None = None,
+        source: str = "",
     ) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
@@ -43,6 +48,8 @@ class Raw:
         if receive_buffer is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         plain.settimeout(DEADLINE)
+        if source:
+            plain.bind((source, 0))
         try:
             plain.connect((parts.hostname, parts.port or 80))
             self.socket = tls.wrap_socket(plain, server_hostname=parts.hostname) if tls else plain

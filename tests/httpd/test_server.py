@@ -1,5 +1,6 @@
 """The server over real sockets: framing, order, limits, deadlines and the graceful stop."""
 
+import contextlib
 import json
 import logging
 import socket
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+import fleetward.httpd.server as server_module
 from fleetward.errors import ConfigurationError
 from fleetward.httpd.background import ServerThread
 from fleetward.httpd.files import RepositoryHandler
 from fleetward.httpd.limits import KIB, ServerLimits
+from fleetward.httpd.server import Sockets
 from httpd.handlers import Echo, Gate, OneFile
 from httpd.rawhttp import DEADLINE, CutError, Raw, get, send_all
 from httpd.sample_repository import (
@@ -39,8 +42,16 @@ QUICK = ServerLimits(
 )
 
 
+@pytest.fixture(scope="module", params=Sockets, autouse=True)
+def sockets(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything here holds for both ways of reading and writing sockets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server_module, "SOCKETS", request.param)
+        yield
+
+
 @pytest.fixture(scope="module")
-def echo() -> Iterator[str]:
+def echo(sockets: None) -> Iterator[str]:  # noqa: ARG001 (the order of fixtures)
     with ServerThread(Echo()) as server:
         yield server.url
 
@@ -390,3 +401,42 @@ def test_a_client_that_resets_in_the_middle_of_a_file(tmp_path: Path) -> None:
                 connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
         wait_until(lambda: server.counters.connections == 0)
         assert get(server.url, "/metadata/timestamp.json").body == TIMESTAMP
+
+
+# -- one client that takes all ---------------------------------------------------------------------
+
+
+def test_one_address_cannot_take_every_connection() -> None:
+    """A host opens connection after connection; it is told 503, and a neighbour is served."""
+    limits = ServerLimits(max_connections=50, max_connections_per_peer=5)
+    with ServerThread(Echo(), limits=limits) as server, contextlib.ExitStack() as opened:
+        kept = [opened.enter_context(Raw(server.url)) for _ in range(5)]
+        for connection in kept:
+            assert connection.get("/").status == 200
+        for _ in range(3):
+            with Raw(server.url) as sixth:
+                assert sixth.answer().status == 503
+                assert sixth.rest() == b""
+        with Raw(server.url, source="127.0.0.2") as neighbour:
+            assert neighbour.get("/").status == 200
+        assert kept[0].get("/").status == 200
+        assert server.counters.overloaded == 3
+        for connection in kept:
+            connection.socket.close()
+        wait_until(lambda: server.counters.connections == 0)
+        assert get(server.url, "/").status == 200
+
+
+def test_a_flood_of_connections_is_dropped_and_others_go_on() -> None:
+    """The attacker never reads his 503s; past a few more he is not even told."""
+    limits = ServerLimits(max_connections_per_peer=3, linger=timedelta(seconds=60))
+    with ServerThread(Echo(), limits=limits) as server, contextlib.ExitStack() as opened:
+        for _ in range(100):
+            opened.enter_context(Raw(server.url))
+        wait_until(lambda: server.counters.overloaded == 97)
+        with Raw(server.url, source="127.0.0.3") as neighbour:
+            for _ in range(3):
+                assert neighbour.get("/").status == 200
+        opened.close()
+        wait_until(lambda: server.counters.connections == 0)
+        assert get(server.url, "/").status == 200

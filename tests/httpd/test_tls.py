@@ -15,7 +15,7 @@ from fleetward.httpd.client import UpstreamClient
 from fleetward.httpd.endpoint import Endpoint
 from fleetward.httpd.files import RepositoryHandler
 from fleetward.httpd.limits import ServerLimits
-from fleetward.httpd.server import Server
+from fleetward.httpd.server import Server, Sockets
 from httpd.certificates import client_context, make_certificate, server_context
 from httpd.handlers import OneFile
 from httpd.rawhttp import DEADLINE, CutError, Raw
@@ -27,14 +27,22 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_certificate(tmp_path_factory.mktemp("certificate"))
 
 
+@pytest.fixture(params=Sockets)
+def sockets(request: pytest.FixtureRequest) -> Sockets:
+    """Everything here holds for both ways of reading and writing sockets."""
+    assert isinstance(request.param, Sockets)
+    return request.param
+
+
 @pytest.fixture
-def url(tmp_path: Path, certificate: Path) -> Iterator[str]:
+def url(tmp_path: Path, certificate: Path, sockets: Sockets) -> Iterator[str]:
     limits = ServerLimits(tls_handshake_timeout=timedelta(milliseconds=200))
 
     async def run(ready: Ready, stop: asyncio.Event) -> None:
         write(make_repository(tmp_path), blob_url(LARGE * 8), LARGE * 8)
         handler = RepositoryHandler(tmp_path)
-        server = Server(handler, limits=limits, tls=server_context(certificate))
+        tls = server_context(certificate)
+        server = Server(handler, limits=limits, tls=tls, sockets=sockets)
         await serve(server, "127.0.0.1", 0, ready=ready, stop=stop)
 
     with LoopThread(run) as thread:
@@ -74,13 +82,14 @@ def test_a_client_that_never_shakes_hands_is_closed(url: str) -> None:
 
 
 def test_a_file_that_is_cut_while_it_is_sent_cuts_the_answer(
-    tmp_path: Path, certificate: Path
+    tmp_path: Path, certificate: Path, sockets: Sockets
 ) -> None:
     file = tmp_path / "short"
     file.write_bytes(LARGE)
 
     async def run(ready: Ready, stop: asyncio.Event) -> None:
-        server = Server(OneFile(str(file), len(LARGE) + 1), tls=server_context(certificate))
+        handler = OneFile(str(file), len(LARGE) + 1)
+        server = Server(handler, tls=server_context(certificate), sockets=sockets)
         await serve(server, "127.0.0.1", 0, ready=ready, stop=stop)
 
     tls = client_context(certificate)
