@@ -10,6 +10,7 @@ from fleetward.httpd.message import METHOD_NOT_ALLOWED, NOT_FOUND, Answer, Reque
 from fleetward.relay.blobs import BlobCache
 from fleetward.relay.counters import RelayCounters
 from fleetward.relay.documents import DocumentCache
+from fleetward.relay.loops import Loops
 from fleetward.relay.part import Part, Route
 from fleetward.relay.sources import Sources
 from fleetward.relay.timestamp import TimestampCache
@@ -51,7 +52,9 @@ class RelayHandler:
         documents: DocumentCache,
         blobs: BlobCache,
         routes: Iterable[Route],
+        loops: Loops,
     ) -> None:
+        self._loops = loops
         self._timestamp = timestamp
         self._documents = documents
         self._blobs = blobs
@@ -64,6 +67,11 @@ class RelayHandler:
 
     def answer(self, request: Request) -> Answer:
         """Return the answer, or what will."""
+        if b"via" in request.headers:
+            return self._loops.answer(request, self._answer)
+        return self._answer(request)
+
+    def _answer(self, request: Request) -> Answer:
         path = path_of(request.path)
         if path is None or request.authority:
             route = self._router.find(request.path, request.authority)

@@ -20,6 +20,7 @@ from fleetward.relay.counters import RelayCounters
 from fleetward.relay.documents import DocumentCache, DocumentShelf
 from fleetward.relay.handler import RelayHandler, RelayStatus
 from fleetward.relay.lifetime import Lifetime
+from fleetward.relay.loops import Loops
 from fleetward.relay.mirror import MirrorPart
 from fleetward.relay.news import News
 from fleetward.relay.part import Part
@@ -93,11 +94,14 @@ class Relay:
                 self._lifetime,
             )
         )
+        loops = Loops()
+        self.sources.send_always(loops.headers)
+        self.parts = (*self.parts, loops)
         status.tell_of(self.parts)
         routes = list(status.routes())
         for part in self.parts:
             routes += part.routes()
-        self.handler = RelayHandler(self._timestamp, documents, blobs, routes)
+        self.handler = RelayHandler(self._timestamp, documents, blobs, routes, loops)
         self.server = Server(
             self.handler,
             limits=settings.server_limits,

@@ -20,6 +20,7 @@ from fleetward.errors import DigestError, NetworkError
 from fleetward.httpd.client import UpstreamClient, UpstreamResponse
 from fleetward.relay.absent import AbsentNames
 from fleetward.relay.counters import RelayCounters
+from fleetward.relay.loops import passed_on
 from fleetward.relay.news import News
 from fleetward.relay.settings import RelayLimits
 
@@ -77,7 +78,8 @@ class Source:
         Raises:
             NetworkError: as there.
         """
-        return await self.client.get(path, (*self.headers, *headers), method=method)
+        every = (*passed_on(), *self.headers, *headers)
+        return await self.client.get(path, every, method=method)
 
     def is_paused(self, now: float) -> bool:
         """Return whether it failed just now."""

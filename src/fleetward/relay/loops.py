@@ -1,0 +1,103 @@
+"""Loops of chained relays, found by `Via` (RFC 9110, section 7.6.3).
+
+Each relay draws an id when it starts, and sends `Via: 1.1 fleetward-ID` upstream, after the Via of
+the request that caused it. A request that comes with the relay's own id, or over more than
+`MAX_HOPS` relays, is answered 508, so a loop ends in one round instead of going round for ever.
+Whoever gets the 508 takes it as the failure of that upstream: it leaves it alone for a while and
+asks its next one.
+
+Requests for one thing are one upstream request, which carries the Via of the first. Two relays
+that name each other and begin at the same instant may so wait for each other, until the upstream
+client's own time limit; after that each knows the other as failing.
+
+Deliberately not here: finding a loop before anybody asks. A relay does not know its upstreams' own.
+"""
+
+import re
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextvars import ContextVar
+from typing import Any, Final
+
+from fleetward.adapters.entropy import Entropy, SystemEntropy
+from fleetward.httpd.message import Answer, Request, Response
+from fleetward.relay.part import Metric, Route
+
+MAX_HOPS: Final = 8
+"""Relays that a request may have passed: a chain that long is a mistake, or a loop of strangers."""
+
+MAX_VIA_CHARS: Final = 1_024
+"""A longer Via is refused: it would grow with each hop."""
+
+LOOP_DETECTED: Final = Response(508)
+
+Headers = tuple[tuple[str, str], ...]
+_PREFIX: Final = "fleetward-"
+_RELAY = re.compile(rf"{_PREFIX}([0-9a-f]{{16}})(?![0-9a-f])")
+_PRINTABLE = re.compile(r"[\x20-\x7e]*")
+_PASSED_ON: ContextVar[Headers] = ContextVar("fleetward_via", default=())
+"""The Via of the request that is being answered: tasks that it begins inherit it."""
+
+
+def passed_on() -> Headers:
+    """Return the headers that a request upstream takes over from the one that caused it."""
+    return _PASSED_ON.get()
+
+
+class Loops:
+    """A part: one relay's id, and what it makes of the Via of requests.
+
+    Attributes:
+        id: drawn anew at each start.
+        refused: requests that were answered 508.
+    """
+
+    def __init__(self, entropy: Entropy | None = None) -> None:
+        self.id = (entropy or SystemEntropy()).token(8).hex()
+        self.refused = 0
+
+    @property
+    def headers(self) -> Headers:
+        """What every request upstream says of this relay."""
+        return (("Via", f"1.1 {_PREFIX}{self.id}"),)
+
+    def answer(self, request: Request, respond: Callable[[Request], Answer]) -> Answer:
+        """Return what `respond` answers, or 508 where the request came round, or too far.
+
+        Args:
+            request: a request with Via; one without needs none of this.
+            respond: what answers; requests upstream that it causes carry the Via on.
+        """
+        via = request.headers[b"via"].decode("latin-1")
+        hops = _RELAY.findall(via)
+        is_text = len(via) <= MAX_VIA_CHARS and _PRINTABLE.fullmatch(via) is not None
+        if not is_text or self.id in hops or len(hops) >= MAX_HOPS:
+            self.refused += 1
+            return LOOP_DETECTED
+        token = _PASSED_ON.set((("Via", via),))
+        try:
+            answer = respond(request)
+        finally:
+            _PASSED_ON.reset(token)
+        return _with_via(via, answer) if isinstance(answer, Coroutine) else answer
+
+    # -- as a part -------------------------------------------------------------------------------
+
+    def routes(self) -> Iterable[Route]:
+        """Return nothing: it looks at requests to all paths."""
+        return ()
+
+    async def run(self) -> None:
+        """Return: there is nothing to do in the background."""
+
+    def status(self) -> Mapping[str, object]:
+        """Return the relay's id, and how many requests came round."""
+        return {"id": self.id, "loops": self.refused}
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return how many requests came round."""
+        return (Metric("loops_total", self.refused, "Requests that came round in a loop."),)
+
+
+async def _with_via(via: str, answer: Coroutine[Any, Any, Response]) -> Response:
+    _PASSED_ON.set((("Via", via),))
+    return await answer

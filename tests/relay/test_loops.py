@@ -1,0 +1,208 @@
+"""Chained relays: a chain carries a blob once; a loop ends at once, and makes no storm."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from fleetward.core.digest import sha256_of
+from fleetward.httpd.message import Answer, Request, Response
+from fleetward.relay.loops import MAX_HOPS, MAX_VIA_CHARS, Loops, passed_on
+from fleetward.wire.layout import blob_path
+from httpd.rawhttp import get
+from relay.relays import Herd, TestRelay, settings_for
+from support.fakes import SeededEntropy
+from support.sourceserver import source_server
+
+BLOB = b"rule a {condition: true}\n" * 8_000
+PATH = "/" + blob_path(sha256_of(BLOB))
+ABSENT = "/" + blob_path(sha256_of(b"nobody has this"))
+
+
+class Door:
+    """A port whose other side is set later, so that two relays can name each other."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.leads_to = ""
+        self.requests = 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            host, _, port = self.leads_to.removeprefix("http://").partition(":")
+            server = socket.create_connection((host, int(port)))
+            for source, sink, counts in ((client, server, True), (server, client, False)):
+                threading.Thread(
+                    target=self._carry, args=(source, sink), kwargs={"counts": counts}, daemon=True
+                ).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket, *, counts: bool) -> None:
+        try:
+            while piece := source.recv(65_536):
+                self.requests += piece.count(b"HTTP/1.1\r\n") if counts else 0
+                sink.sendall(piece)
+        except OSError:
+            pass
+        finally:
+            for end in (source, sink):
+                end.close()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@contextmanager
+def ring(folder: Path, count: int) -> Iterator[tuple[list[TestRelay], list[Door]]]:
+    """Relays of which each has the next as its upstream, and the last the first."""
+    doors = [Door() for _ in range(count)]
+    with ExitStack() as running:
+        relays = [
+            running.enter_context(
+                TestRelay(settings_for(folder / str(n), doors[(n + 1) % count].url))
+            )
+            for n in range(count)
+        ]
+        for door, relay in zip(doors, relays, strict=True):
+            door.leads_to = relay.url
+        yield relays, doors
+    for door in doors:
+        door.close()
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_loop_of_relays_ends_in_one_round(tmp_path: Path, count: int) -> None:
+    """An operator gives each relay the next one as upstream, and the last one the first."""
+    with ring(tmp_path, count) as (relays, doors):
+        before = time.monotonic()
+        for path in (PATH, "/metadata/7.root.json", "/metadata/timestamp.json"):
+            assert get(relays[0].url, path).status in {503, 508}, path
+        assert time.monotonic() - before < 3
+        assert sum(relay.status()["loops"] for relay in relays) >= 1
+        assert all(door.requests < 60 for door in doors)
+
+
+def test_a_herd_at_a_loop_makes_no_storm(tmp_path: Path) -> None:
+    with ring(tmp_path, 2) as (relays, doors):
+        herd = Herd(40, lambda: b"%d" % get(relays[0].url, PATH).status)
+        assert set(herd.join().got) <= {b"503", b"508"}
+        assert all(door.requests < 120 for door in doors)
+
+
+def test_two_relays_that_begin_at_once_come_free_of_each_other(tmp_path: Path) -> None:
+    """Each is asked for the same blob in the same instant, and asks the other for it."""
+    with ring(tmp_path, 2) as (relays, _):
+        herds = [Herd(4, lambda url=relay.url: b"%d" % get(url, PATH).status) for relay in relays]  # type: ignore[misc]
+        for herd in herds:
+            assert set(herd.join().got) <= {b"503", b"508"}
+
+
+def test_a_loop_beside_a_good_upstream_does_no_harm(tmp_path: Path) -> None:
+    with source_server({PATH[1:]: BLOB}) as origin:
+        door = Door()
+        with TestRelay(settings_for(tmp_path / "a", door.url, origin.url)) as relay:
+            door.leads_to = relay.url
+            assert get(relay.url, PATH).body == BLOB
+            assert origin.asked.count(PATH[1:]) == 1
+        door.close()
+
+
+def test_a_chain_of_three_carries_a_blob_once(tmp_path: Path) -> None:
+    with source_server({PATH[1:]: BLOB}) as origin, ExitStack() as running:
+        url, relays = origin.url, []
+        for n in range(3):
+            relays.append(running.enter_context(TestRelay(settings_for(tmp_path / str(n), url))))
+            url = relays[-1].url
+        herd = Herd(20, lambda: get(url, PATH).body)
+        assert herd.join().got == [BLOB] * 20
+        assert origin.asked.count(PATH[1:]) == 1
+        assert [relay.status()["loops"] for relay in relays] == [0, 0, 0]
+        assert get(url, ABSENT).status == 404
+
+
+def test_upstream_hears_of_every_relay_on_the_way(tmp_path: Path) -> None:
+    heard: list[str] = []
+    path = "metadata/3.root.json"
+    with source_server({path: b"{}"}) as origin:
+
+        def note(exchange: object) -> None:
+            heard.append(exchange.headers["via"])  # type: ignore[attr-defined]
+            exchange.usual()  # type: ignore[attr-defined]
+
+        origin.scripts[path] = note
+        with (
+            TestRelay(settings_for(tmp_path / "a", origin.url)) as first,
+            TestRelay(settings_for(tmp_path / "b", first.url)) as second,
+        ):
+            assert get(second.url, f"/{path}", "Via: 1.1 squid").status == 200
+            ids = [relay.status()["id"] for relay in (second, first)]
+    assert heard == [f"1.1 squid, 1.1 fleetward-{ids[0]}, 1.1 fleetward-{ids[1]}"]
+
+
+# -- the decision by itself ----------------------------------------------------------------------
+
+
+def request(via: str) -> Request:
+    return Request("GET", PATH, "", {b"via": via.encode("latin-1")})
+
+
+def answered(loops: Loops, via: str) -> Response:
+    def respond(_: Request) -> Answer:
+        return Response(200, passed_on())
+
+    answer = loops.answer(request(via), respond)
+    assert isinstance(answer, Response)
+    return answer
+
+
+def chain(count: int) -> str:
+    return ", ".join(f"1.1 fleetward-{n:016x}" for n in range(count))
+
+
+def test_only_its_own_id_and_too_many_hops_are_refused() -> None:
+    loops = Loops(SeededEntropy())
+    ((_, own),) = loops.headers
+    for via in ("1.1 nginx", chain(1), chain(MAX_HOPS - 1), own + "f", "1.1 fleetward-x"):
+        assert answered(loops, via).headers == (("Via", via),)
+    refused = [own, f"1.1 nginx, {own}", f"{own}, 1.0 x", chain(MAX_HOPS), chain(500)]
+    for via in (*refused, "x" * (MAX_VIA_CHARS + 1), "a\rb", "caf\xe9"):
+        assert answered(loops, via).status == 508
+    assert loops.refused == len(refused) + 3
+    assert passed_on() == ()
+    assert loops.status() == {"id": loops.id, "loops": loops.refused}
+    assert [metric.value for metric in loops.metrics()] == [loops.refused]
+    assert Loops().id != loops.id
+
+
+def test_tasks_that_a_request_begins_carry_its_via_and_others_do_not() -> None:
+    loops = Loops(SeededEntropy())
+    seen: list[object] = []
+
+    async def later() -> None:
+        seen.append(passed_on())
+
+    async def respond(_: Request) -> Response:
+        await asyncio.create_task(later())
+        return Response(200, passed_on())
+
+    async def main() -> None:
+        answer = loops.answer(request("1.1 a"), respond)
+        assert isinstance(answer, Coroutine)
+        assert (await asyncio.create_task(answer)).headers == (("Via", "1.1 a"),)
+        await later()
+        await loops.run()
+
+    asyncio.run(main())
+    assert seen == [(("Via", "1.1 a"),), ()]
+    assert list(loops.routes()) == []
