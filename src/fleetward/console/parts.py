@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ninja import Router
 
 PARTS = (
+    "fleetward.console.fleet",
     "fleetward.console.accounts",
     "fleetward.console.administration",
 )
