@@ -218,7 +218,11 @@ def test_ids_are_digests() -> None:
 ENVELOPES = st.binary(min_size=1, max_size=100)
 PEERS = st.ip_addresses().map(str) | st.just("")
 CARRIED = st.builds(
-    Carried, received=st.integers(0, 253_402_300_799_999), peer=PEERS, envelope=ENVELOPES
+    Carried,
+    received=st.integers(0, 253_402_300_799_999),
+    peer=PEERS,
+    envelope=ENVELOPES,
+    hops=st.integers(0, 255),
 )
 
 
@@ -230,19 +234,26 @@ def test_every_batch_comes_back(batch: list[Carried]) -> None:
 
 
 def test_a_golden_batch_has_not_changed() -> None:
-    batch = [Carried(1_795_485_600_123, "192.0.2.7", b"one"), Carried(0, "", b"two")]
+    batch = [Carried(1_795_485_600_123, "192.0.2.7", b"one", 2), Carried(0, "", b"two")]
     assert encode_batch(batch).hex() == (
         "4657434845434b31"
         "00000003"
         "000001a20b48097b"
+        "02"
         "09"
         + b"192.0.2.7".hex()
         + b"one".hex()
         + "00000003"
         + "0000000000000000"
         + "00"
+        + "00"
         + b"two".hex()
     )
+
+
+def test_a_chain_of_relays_has_an_end() -> None:
+    with pytest.raises(DocumentError, match="256 relays"):
+        Carried(0, "", b"x", 256)
 
 
 def test_the_time_of_receipt_is_an_instant() -> None:
@@ -275,14 +286,14 @@ def test_any_bytes_are_no_batch(content: bytes) -> None:
     [
         b"",
         b"FWCHECK2",
-        b"FWCHECK1" + bytes(13),
-        b"FWCHECK1\x00\x01\x00\x01" + bytes(9) + b"x" * 65537,
-        b"FWCHECK1\x00\x00\x00\x01" + b"\xff" * 8 + b"\x00x",
-        b"FWCHECK1\x00\x00\x00\x01" + bytes(8) + b"\x01\xe9x",
-        b"FWCHECK1\x00\x00\x00\x01" + bytes(8) + b"\x01\nx",
-        b"FWCHECK1\x00\x00\x00\x01" + bytes(8) + b"\x2e" + b"1" * 46 + b"x",
+        b"FWCHECK1" + bytes(14),
+        b"FWCHECK1\x00\x01\x00\x01" + bytes(10) + b"x" * 65537,
+        b"FWCHECK1\x00\x00\x00\x01" + b"\xff" * 8 + b"\x00\x00x",
+        b"FWCHECK1\x00\x00\x00\x01" + bytes(9) + b"\x01\xe9x",
+        b"FWCHECK1\x00\x00\x00\x01" + bytes(9) + b"\x01\nx",
+        b"FWCHECK1\x00\x00\x00\x01" + bytes(9) + b"\x2e" + b"1" * 46 + b"x",
         b"FWCHECK1" + bytes(STATUS.batch_bytes),
-        b"FWCHECK1" + (b"\x00\x00\x00\x01" + bytes(9) + b"x") * 2001,
+        b"FWCHECK1" + (b"\x00\x00\x00\x01" + bytes(10) + b"x") * 2001,
     ],
 )
 def test_what_is_no_batch_is_refused(content: bytes) -> None:

@@ -1,7 +1,7 @@
 """The bytes of a spool's segments: records one after another, each of which stands for itself.
 
     record    F1 'F' 'W' C1 | length of the body (4) | crc32 of the body (4) | body
-    body      way (1) | time of receipt (8, ms since 1970) | host id (32)
+    body      way (1) | hops (1) | time of receipt (8, ms since 1970) | host id (32)
               | length and ASCII of the address whose share it takes (1 + n)
               | length and ASCII of the address as first seen (1 + n) | envelope
 
@@ -24,7 +24,7 @@ from fleetward.wire.checkins import Carried, encoded_length
 
 _MARK: Final = b"\xf1FW\xc1"
 _HEAD: Final = struct.Struct(">4sII")
-_BODY: Final = struct.Struct(">BQ32s")
+_BODY: Final = struct.Struct(">BBQ32s")
 
 
 class Way(IntEnum):
@@ -62,7 +62,7 @@ def encode_record(record: Record) -> bytes:
     source, peer = record.source.encode("ascii"), carried.peer.encode("ascii")
     body = b"".join(
         (
-            _BODY.pack(record.way, carried.received, bytes.fromhex(record.host)),
+            _BODY.pack(record.way, carried.hops, carried.received, bytes.fromhex(record.host)),
             bytes((len(source),)),
             source,
             bytes((len(peer),)),
@@ -137,10 +137,11 @@ def _next_whole(content: bytes, at: int) -> int:
 def _decode(body: bytes) -> Record | None:
     """Return the record in a body; None where it is none that this version writes."""
     try:
-        way, received, host = _BODY.unpack_from(body)
+        way, hops, received, host = _BODY.unpack_from(body)
         source, at = _text(body, _BODY.size)
         peer, at = _text(body, at)
-        return Record(HostId(host.hex()), source, Way(way), Carried(received, peer, body[at:]))
+        carried = Carried(received, peer, body[at:], hops)
+        return Record(HostId(host.hex()), source, Way(way), carried)
     except (struct.error, IndexError, ValueError, DocumentError):
         return None
 

@@ -174,6 +174,7 @@ class CarryLimits:
         inbox_lifetime: how long an inbox, or the word that there is none, is answered from memory.
         max_inboxes: so many are held.
         max_inbox_requests: inboxes being asked for at once; 503 beyond.
+        max_hops: relays in a chain; a check-in that went through more goes round in a circle.
         max_enrolments: enrolments under way at once; 503 beyond.
         retry: what a client is told to wait where the spool is full or the console is away.
     """
@@ -194,6 +195,7 @@ class CarryLimits:
     inbox_lifetime: timedelta = timedelta(seconds=5)
     max_inboxes: int = 2_048
     max_inbox_requests: int = 64
+    max_hops: int = 8
     max_enrolments: int = 64
     retry: timedelta = timedelta(seconds=30)
 

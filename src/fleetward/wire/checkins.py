@@ -5,8 +5,8 @@ products, no event) must fit one datagram of 1,200 bytes once sealed and signed.
 its end, an object by a field: readers pass over what they do not know (docs/adr/0005).
 
 A batch is `FWCHECK1`, then for each envelope: its length (4 bytes), the time of receipt (8 bytes,
-milliseconds since 1970), the length of the peer's address (1 byte), the address as ASCII, the
-envelope. All numbers are unsigned, big-endian. Compression is the carrier's (adapters.compression).
+milliseconds since 1970), how many relays carried it before the sender (1 byte), the length of the
+peer's address (1 byte), the address as ASCII, the envelope. All numbers are unsigned, big-endian. Compression is the carrier's (adapters.compression).
 
 See docs/formats-status.md.
 """
@@ -48,9 +48,12 @@ BATCH_MEDIA_TYPE: Final = "application/vnd.fleetward.checkins+zstd"
 CHECKINS_PATH: Final = "/v1/checkins"
 
 _MAGIC: Final = b"FWCHECK1"
-_RECORD: Final = struct.Struct(">IQB")
+_RECORD: Final = struct.Struct(">IQBB")
 _EPOCH_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+MAX_HOPS: Final = 255
+"""What a batch can say; relays stop far earlier."""
+
 MAX_PEER_CHARS: Final = 45
 """The longest address: IPv6 with an embedded IPv4."""
 
@@ -210,13 +213,16 @@ class Carried:
         received: when, by the relay's clock, in milliseconds since 1970.
         peer: from which address, as the relay saw it.
         envelope: its bytes.
+        hops: how many relays carried it before; a chain that is a circle ends by it.
     """
 
     received: int
     peer: str
     envelope: bytes
+    hops: int = 0
 
     def __post_init__(self) -> None:
+        require(0 <= self.hops <= MAX_HOPS, f"{self.hops} relays carried it")
         require(0 <= self.received <= _LAST_INSTANT, f"no time of receipt: {self.received}")
         is_address = self.peer.isascii() and self.peer.isprintable()
         require(is_address and len(self.peer) <= MAX_PEER_CHARS, f"no address: {self.peer[:80]!r}")
@@ -244,7 +250,8 @@ def encode_batch(batch: Iterable[Carried]) -> bytes:
     pieces = [_MAGIC]
     for one in batch:
         peer = one.peer.encode("ascii")
-        pieces += (_RECORD.pack(len(one.envelope), one.received, len(peer)), peer, one.envelope)
+        head = _RECORD.pack(len(one.envelope), one.received, one.hops, len(peer))
+        pieces += (head, peer, one.envelope)
     return b"".join(pieces)
 
 
@@ -268,9 +275,9 @@ def decode_batch(content: bytes) -> tuple[Carried, ...]:
 def _next_carried(content: bytes, at: int) -> tuple[Carried, int]:
     start = at + _RECORD.size
     require(start <= len(content), "the batch is broken off")
-    length, received, peer_length = _RECORD.unpack_from(content, at)
+    length, received, hops, peer_length = _RECORD.unpack_from(content, at)
     body = start + peer_length
     end = body + length
     require(end <= len(content), "the batch is broken off")
     peer = content[start:body].decode("latin-1")
-    return Carried(received, peer, content[body:end]), end
+    return Carried(received, peer, content[body:end], hops), end
