@@ -174,7 +174,7 @@ def test_only_its_own_id_and_too_many_hops_are_refused() -> None:
     loops = Loops(SeededEntropy())
     ((_, own),) = loops.headers
     for via in ("1.1 nginx", chain(1), chain(MAX_HOPS - 1), own + "f", "1.1 fleetward-x"):
-        assert answered(loops, via).headers == (("Via", via),)
+        assert answered(loops, via).headers == (("Via", f"{via}, {own}"),)
     refused = [own, f"1.1 nginx, {own}", f"{own}, 1.0 x", chain(MAX_HOPS), chain(500)]
     for via in (*refused, "x" * (MAX_VIA_CHARS + 1), "a\rb", "caf\xe9"):
         assert answered(loops, via).status == 508
@@ -188,6 +188,7 @@ def test_only_its_own_id_and_too_many_hops_are_refused() -> None:
 def test_tasks_that_a_request_begins_carry_its_via_and_others_do_not() -> None:
     loops = Loops(SeededEntropy())
     seen: list[object] = []
+    passed = (("Via", f"1.1 a, 1.1 fleetward-{loops.id}"),)
 
     async def later() -> None:
         seen.append(passed_on())
@@ -199,10 +200,10 @@ def test_tasks_that_a_request_begins_carry_its_via_and_others_do_not() -> None:
     async def main() -> None:
         answer = loops.answer(request("1.1 a"), respond)
         assert isinstance(answer, Coroutine)
-        assert (await asyncio.create_task(answer)).headers == (("Via", "1.1 a"),)
+        assert (await asyncio.create_task(answer)).headers == passed
         await later()
         await loops.run()
 
     asyncio.run(main())
-    assert seen == [(("Via", "1.1 a"),), ()]
+    assert seen == [passed, ()]
     assert list(loops.routes()) == []

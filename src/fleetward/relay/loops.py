@@ -35,11 +35,12 @@ _PREFIX: Final = "fleetward-"
 _RELAY = re.compile(rf"{_PREFIX}([0-9a-f]{{16}})(?![0-9a-f])")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _PASSED_ON: ContextVar[Headers] = ContextVar("fleetward_via", default=())
-"""The Via of the request that is being answered: tasks that it begins inherit it."""
+"""What requests upstream say in place of `Loops.headers`, while one with Via is being answered;
+tasks that it begins inherit it."""
 
 
 def passed_on() -> Headers:
-    """Return the headers that a request upstream takes over from the one that caused it."""
+    """Return the headers of a request upstream that one with Via caused; else nothing."""
     return _PASSED_ON.get()
 
 
@@ -73,12 +74,14 @@ class Loops:
         if not is_text or self.id in hops or len(hops) >= MAX_HOPS:
             self.refused += 1
             return LOOP_DETECTED
-        token = _PASSED_ON.set((("Via", via),))
+        ((_, own),) = self.headers
+        headers = (("Via", f"{via}, {own}"),)
+        token = _PASSED_ON.set(headers)
         try:
             answer = respond(request)
         finally:
             _PASSED_ON.reset(token)
-        return _with_via(via, answer) if isinstance(answer, Coroutine) else answer
+        return _with(headers, answer) if isinstance(answer, Coroutine) else answer
 
     # -- as a part -------------------------------------------------------------------------------
 
@@ -98,6 +101,6 @@ class Loops:
         return (Metric("loops_total", self.refused, "Requests that came round in a loop."),)
 
 
-async def _with_via(via: str, answer: Coroutine[Any, Any, Response]) -> Response:
-    _PASSED_ON.set((("Via", via),))
+async def _with(headers: Headers, answer: Coroutine[Any, Any, Response]) -> Response:
+    _PASSED_ON.set(headers)
     return await answer

@@ -78,7 +78,7 @@ class Source:
         Raises:
             NetworkError: as there.
         """
-        every = (*passed_on(), *self.headers, *headers)
+        every = (*(passed_on() or self.headers), *headers)
         return await self.client.get(path, every, method=method)
 
     def is_paused(self, now: float) -> bool:
