@@ -244,7 +244,7 @@ async def resolve(targets: Iterable[tuple[str, int]]) -> list[Destination]:
     loop = asyncio.get_running_loop()
     found: list[Destination] = []
     for host, port in targets:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UnicodeError):
             address = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0][4][0]
             found.append(Destination(str(address), port))
     return found

@@ -43,6 +43,7 @@ class AnnouncingPart:
         self._announced = 0
         self._sent = 0
         self._too_long = 0
+        news.subscribe(self._note)
 
     def routes(self) -> Iterable[Route]:
         """Return none."""
@@ -54,8 +55,8 @@ class AnnouncingPart:
         Raises:
             ConfigurationError: an interface does not exist.
         """
+        self._waiting.clear()  # what an earlier run had kept is news to nobody
         port = await self._lifetime.port()
-        self._news.subscribe(self._note)
         while True:
             await self._waiting.wait()
             self._waiting.clear()
