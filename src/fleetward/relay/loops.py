@@ -1,14 +1,16 @@
 """Loops of chained relays, found by `Via` (RFC 9110, section 7.6.3).
 
-Each relay draws an id when it starts, and sends `Via: 1.1 fleetward-ID` upstream, after the Via of
-the request that caused it. A request that comes with the relay's own id, or over more than
-`MAX_HOPS` relays, is answered 508, so a loop ends in one round instead of going round for ever.
-Whoever gets the 508 takes it as the failure of that upstream: it leaves it alone for a while and
-asks its next one.
+Each relay draws an id when it starts. It sends `Via: 1.1 fleetward-ID` upstream, after the Via of
+the request that caused it, and in its answers to relays, after the ids of those above it. A request
+is answered 508 where it comes
 
-Requests for one thing are one upstream request, which carries the Via of the first. Two relays
-that name each other and begin at the same instant may so wait for each other, until the upstream
-client's own time limit; after that each knows the other as failing.
+- with the relay's own id: it went round;
+- from a relay that stands above this one: it would wait for what waits for it;
+- over `MAX_HOPS` relays or more.
+
+Whoever gets the 508 takes it as the failure of that upstream: it leaves it alone for a while and
+asks its next one. So a loop ends in one round. Two relays that name each other and have never
+spoken may wait for each other once, until the upstream client's own time limit.
 
 Deliberately not here: finding a loop before anybody asks. A relay does not know its upstreams' own.
 """
@@ -16,7 +18,8 @@ Deliberately not here: finding a loop before anybody asks. A relay does not know
 import re
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextvars import ContextVar
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, Protocol
 
 from fleetward.adapters.entropy import Entropy, SystemEntropy
 from fleetward.httpd.message import Answer, Request, Response
@@ -44,6 +47,15 @@ def passed_on() -> Headers:
     return _PASSED_ON.get()
 
 
+class Upstream(Protocol):
+    """An upstream, as far as its place in a chain is concerned."""
+
+    @property
+    def via(self) -> bytes:
+        """The Via of its last answer; empty where it is no relay."""
+        ...
+
+
 class Loops:
     """A part: one relay's id, and what it makes of the Via of requests.
 
@@ -52,9 +64,10 @@ class Loops:
         refused: requests that were answered 508.
     """
 
-    def __init__(self, entropy: Entropy | None = None) -> None:
+    def __init__(self, upstreams: Iterable[Upstream], entropy: Entropy | None = None) -> None:
         self.id = (entropy or SystemEntropy()).token(8).hex()
         self.refused = 0
+        self._upstreams = upstreams
 
     @property
     def headers(self) -> Headers:
@@ -69,11 +82,9 @@ class Loops:
             respond: what answers; requests upstream that it causes carry the Via on.
         """
         via = request.headers[b"via"].decode("latin-1")
-        hops = _RELAY.findall(via)
-        is_text = len(via) <= MAX_VIA_CHARS and _PRINTABLE.fullmatch(via) is not None
-        if not is_text or self.id in hops or len(hops) >= MAX_HOPS:
+        if self._is_refused(via):
             self.refused += 1
-            return LOOP_DETECTED
+            return self._signed(LOOP_DETECTED)
         ((_, own),) = self.headers
         headers = (("Via", f"{via}, {own}"),)
         token = _PASSED_ON.set(headers)
@@ -81,7 +92,30 @@ class Loops:
             answer = respond(request)
         finally:
             _PASSED_ON.reset(token)
-        return _with(headers, answer) if isinstance(answer, Coroutine) else answer
+        if isinstance(answer, Response):
+            return self._signed(answer)
+        return self._later(headers, answer) if isinstance(answer, Coroutine) else answer
+
+    def _is_refused(self, via: str) -> bool:
+        hops = _RELAY.findall(via)
+        is_text = len(via) <= MAX_VIA_CHARS and _PRINTABLE.fullmatch(via) is not None
+        return (
+            not is_text or len(hops) >= MAX_HOPS or not {self.id, *self._above()}.isdisjoint(hops)
+        )
+
+    def _above(self) -> list[str]:
+        """Return the ids of the relays between this one and the origin, as far as they told."""
+        told = (one.via.decode("latin-1")[:MAX_VIA_CHARS] for one in self._upstreams)
+        return list(dict.fromkeys(hop for via in told for hop in _RELAY.findall(via)))[:MAX_HOPS]
+
+    def _signed(self, response: Response) -> Response:
+        """Return a response that says whom it came through."""
+        via = ", ".join(f"1.1 {_PREFIX}{hop}" for hop in (*self._above(), self.id))
+        return replace(response, headers=(*response.headers, ("Via", via)))
+
+    async def _later(self, headers: Headers, answer: Coroutine[Any, Any, Response]) -> Response:
+        _PASSED_ON.set(headers)
+        return self._signed(await answer)
 
     # -- as a part -------------------------------------------------------------------------------
 
@@ -99,8 +133,3 @@ class Loops:
     def metrics(self) -> Iterable[Metric]:
         """Return how many requests came round."""
         return (Metric("loops_total", self.refused, "Requests that came round in a loop."),)
-
-
-async def _with(headers: Headers, answer: Coroutine[Any, Any, Response]) -> Response:
-    _PASSED_ON.set(headers)
-    return await answer

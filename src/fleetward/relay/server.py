@@ -94,7 +94,7 @@ class Relay:
                 self._lifetime,
             )
         )
-        loops = Loops()
+        loops = Loops(self.sources)
         self.sources.send_always(loops.headers)
         self.parts = (*self.parts, loops)
         status.tell_of(self.parts)

@@ -54,12 +54,14 @@ class Source:
         client: how it is asked.
         headers: sent with every request (`Via`).
         failures: in a row.
+        via: of its last answer; see `relay.loops`.
     """
 
     def __init__(self, client: UpstreamClient, limits: RelayLimits, headers: Headers = ()) -> None:
         self.client = client
         self.headers = headers
         self.failures = 0
+        self.via = b""
         self._limits = limits
         self._paused_until = 0.0
         self._false_until = 0.0
@@ -79,7 +81,9 @@ class Source:
             NetworkError: as there.
         """
         every = (*(passed_on() or self.headers), *headers)
-        return await self.client.get(path, every, method=method)
+        response = await self.client.get(path, every, method=method)
+        self.via = response.headers.get(b"via", b"")
+        return response
 
     def is_paused(self, now: float) -> bool:
         """Return whether it failed just now."""
