@@ -10,13 +10,20 @@ Invariants:
 - No secret is kept here: the secret of an enrolment token is derived (fleet.tokens).
 """
 
+from enum import StrEnum
+
 from django.db import models
 
+from fleetward.console.fleet.standings import DirectiveState, HostStanding, KeyStanding
 from fleetward.console.organisation.models import Site
 from fleetward.core.inbox import DirectiveKind
 
 _ID = 64
 """Characters of a digest in hex."""
+
+
+def _choices(words: type[StrEnum]) -> list[tuple[str, str]]:
+    return [(word.value, word.value) for word in words]
 
 
 class Tag(models.Model):
@@ -29,15 +36,6 @@ class Tag(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-
-class HostStanding(models.TextChoices):
-    """Where a host stands with this console."""
-
-    PENDING = "pending", "waits for approval"
-    ACTIVE = "active", "active"
-    RETIRED = "retired", "decommissioned"
-    REVOKED = "revoked", "revoked"
 
 
 class Host(models.Model):
@@ -60,7 +58,7 @@ class Host(models.Model):
 
     record = models.CharField(max_length=16, unique=True)
     name = models.CharField(max_length=200)
-    standing = models.CharField(max_length=8, choices=HostStanding.choices)
+    standing = models.CharField(max_length=8, choices=_choices(HostStanding))
     site = models.ForeignKey(Site, null=True, blank=True, on_delete=models.SET_NULL)
     tags = models.ManyToManyField(Tag, blank=True, related_name="hosts")
     os = models.CharField(max_length=200, blank=True)
@@ -125,16 +123,6 @@ class EnrolmentToken(models.Model):
         return self.note or self.token
 
 
-class KeyStanding(models.TextChoices):
-    """Where a key stands."""
-
-    PENDING = "pending", "waits for approval"
-    ACTIVE = "active", "active"
-    REPLACED = "replaced", "replaced by a newer key of its record"
-    REFUSED = "refused", "refused by a person"
-    REVOKED = "revoked", "revoked"
-
-
 class HostKey(models.Model):
     """A key that a host reports with, or did.
 
@@ -151,7 +139,7 @@ class HostKey(models.Model):
     key = models.CharField(max_length=_ID, unique=True)
     public = models.BinaryField(max_length=32)
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="keys")
-    standing = models.CharField(max_length=8, choices=KeyStanding.choices)
+    standing = models.CharField(max_length=8, choices=_choices(KeyStanding))
     token = models.ForeignKey(EnrolmentToken, null=True, on_delete=models.SET_NULL)
     enrolled = models.DateTimeField()
     peer = models.CharField(max_length=45, blank=True)
@@ -169,7 +157,7 @@ class Presence(models.Model):
     Attributes:
         seen: when the host was certainly alive.
         received: when the newest check-in was received, by the relay's clock.
-        sent: the same check-in's time by the host's clock.
+        newest_sent: the same check-in's time by the host's clock.
         offset_ms: how far the host's clock stands behind; `measured` says when that was seen.
         peer: from which address it came to the relay, or to the console.
         relay: which relay or source served the host last, as it says.
@@ -351,21 +339,6 @@ class Transition(models.Model):
         return f"{self.product} {self.release} {self.state} on {self.host_id}"
 
 
-class DirectiveState(models.TextChoices):
-    """The life of a directive."""
-
-    QUEUED = "queued", "queued"
-    CARRIED = "carried", "fetched by the host or a relay"
-    DONE = "done", "done"
-    REFUSED = "refused", "refused by the host"
-    EXPIRED = "expired", "expired before it was done"
-    WITHDRAWN = "withdrawn", "withdrawn"
-
-
-LIVE_DIRECTIVES = (DirectiveState.QUEUED, DirectiveState.CARRIED)
-"""States in which a directive lies in the inbox."""
-
-
 class Directive(models.Model):
     """Something that a host is asked to do, once (core.inbox.Directive).
 
@@ -379,10 +352,10 @@ class Directive(models.Model):
 
     directive = models.CharField(max_length=32, unique=True)
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="directives")
-    kind = models.CharField(max_length=16, choices=[(k.value, k.value) for k in DirectiveKind])
+    kind = models.CharField(max_length=16, choices=_choices(DirectiveKind))
     product = models.CharField(max_length=64, blank=True)
     until = models.DateTimeField(null=True)
-    state = models.CharField(max_length=9, choices=DirectiveState.choices)
+    state = models.CharField(max_length=9, choices=_choices(DirectiveState))
     created = models.DateTimeField()
     created_by = models.CharField(max_length=200)
     expires = models.DateTimeField()
