@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from fleetward.core.digest import sha256_of
+from fleetward.httpd.limits import ClientLimits
 from fleetward.httpd.message import Answer, Request, Response
 from fleetward.relay.loops import MAX_HOPS, MAX_VIA_CHARS, Loops, passed_on
 from fleetward.wire.layout import blob_path
 from httpd.rawhttp import get
-from relay.relays import Herd, TestRelay, settings_for
+from relay.relays import IMPATIENT, PATIENT, Herd, TestRelay, settings_for
 from support.fakes import SeededEntropy
 from support.sourceserver import source_server
 
@@ -65,13 +66,15 @@ class Door:
 
 
 @contextmanager
-def ring(folder: Path, count: int) -> Iterator[tuple[list[TestRelay], list[Door]]]:
+def ring(
+    folder: Path, count: int, client: ClientLimits = PATIENT
+) -> Iterator[tuple[list[TestRelay], list[Door]]]:
     """Relays of which each has the next as its upstream, and the last the first."""
     doors = [Door() for _ in range(count)]
     with ExitStack() as running:
         relays = [
             running.enter_context(
-                TestRelay(settings_for(folder / str(n), doors[(n + 1) % count].url))
+                TestRelay(settings_for(folder / str(n), doors[(n + 1) % count].url, client=client))
             )
             for n in range(count)
         ]
@@ -103,7 +106,7 @@ def test_a_herd_at_a_loop_makes_no_storm(tmp_path: Path) -> None:
 
 def test_two_relays_that_begin_at_once_come_free_of_each_other(tmp_path: Path) -> None:
     """Each is asked for the same blob in the same instant, and asks the other for it."""
-    with ring(tmp_path, 2) as (relays, _):
+    with ring(tmp_path, 2, IMPATIENT) as (relays, _):
         herds = [Herd(4, lambda url=relay.url: b"%d" % get(url, PATH).status) for relay in relays]  # type: ignore[misc]
         for herd in herds:
             assert set(herd.join().got) <= {b"503", b"508"}

@@ -15,6 +15,7 @@ from fleetward.httpd.counters import ServerCounters
 from fleetward.httpd.endpoint import Endpoint
 from fleetward.httpd.files import RepositoryFiles
 from fleetward.httpd.server import Server
+from fleetward.relay.advertising import Advertising
 from fleetward.relay.blobs import BlobCache
 from fleetward.relay.counters import RelayCounters
 from fleetward.relay.documents import DocumentCache, DocumentShelf
@@ -201,6 +202,8 @@ def _parts(ground: Ground) -> tuple[Part, ...]:
     )
     if ground.settings.mirrors:
         parts.append(MirrorPart(ground.settings.mirrors, clock=ground.clock, disk=ground.disk))
+    if ground.settings.discovery.mdns:
+        parts.append(Advertising(ground.settings))
     return tuple(parts)
 
 
