@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fleetward.adapters.clock import Clock, SystemClock
 from fleetward.adapters.disk import Disk, SystemDisk
 from fleetward.blobs.folder import FolderStore
-from fleetward.blobs.store import WriteStore
+from fleetward.blobs.store import PruneStore
 from fleetward.errors import ConfigurationError
 from fleetward.httpd.background import LoopThread, Ready, serve
 from fleetward.httpd.client import UpstreamClient
@@ -19,12 +19,15 @@ from fleetward.relay.advertising import Advertising
 from fleetward.relay.blobs import BlobCache
 from fleetward.relay.counters import RelayCounters
 from fleetward.relay.documents import DocumentCache, DocumentShelf
+from fleetward.relay.economy import Economy, upstream_limits
 from fleetward.relay.handler import RelayHandler, RelayStatus
 from fleetward.relay.lifetime import Lifetime
 from fleetward.relay.loops import Loops
+from fleetward.relay.metrics import MetricsPart
 from fleetward.relay.mirror import MirrorPart
 from fleetward.relay.news import News
 from fleetward.relay.part import Part
+from fleetward.relay.passthrough_part import Network, PassthroughPart, Place
 from fleetward.relay.push import push_parts
 from fleetward.relay.settings import RelaySettings
 from fleetward.relay.sources import Source, Sources
@@ -41,6 +44,7 @@ class Relay:
         sources: whom it asks.
         counters: what it has done.
         parts: its services beside the cache.
+        economy: what its disk, its WAN link and its clients may take.
     """
 
     def __init__(
@@ -49,7 +53,7 @@ class Relay:
         *,
         clock: Clock | None = None,
         disk: Disk | None = None,
-        store: WriteStore | None = None,
+        store: PruneStore | None = None,
     ) -> None:
         """Put the parts together; nothing is listened on or asked yet.
 
@@ -78,7 +82,10 @@ class Relay:
         self._timestamp = TimestampCache(shelf, self.sources)
         self._lifetime = Lifetime()
         documents = DocumentCache(shelf, files, self.sources)
-        blobs = BlobCache(store, files, self.sources)
+        self.economy = Economy(
+            settings, store, self.sources, (documents, shelf, files), clock=self._clock
+        )
+        blobs = self.economy.blobs
         status = RelayStatus(self.sources, self.counters, served, blobs)
         self.parts = _parts(
             Ground(
@@ -93,6 +100,7 @@ class Relay:
                 served,
                 self.sources.news,
                 self._lifetime,
+                self.economy,
             )
         )
         loops = Loops(self.sources)
@@ -104,7 +112,7 @@ class Relay:
             routes += part.routes()
         self.handler = RelayHandler(self._timestamp, documents, blobs, routes, loops)
         self.server = Server(
-            self.handler,
+            self.economy.guard(self.handler),
             limits=settings.server_limits,
             tls=settings.tls,
             clock=self._clock,
@@ -180,12 +188,13 @@ class Ground:
         served: of the server.
         news: told of each new timestamp.
         lifetime: when the relay listens, and when it stops.
+        economy: what the disk, the WAN link and clients may take.
     """
 
     settings: RelaySettings
     clock: Clock
     disk: Disk
-    store: WriteStore
+    store: PruneStore
     sources: Sources
     timestamp: TimestampCache
     blobs: BlobCache
@@ -193,6 +202,7 @@ class Ground:
     served: ServerCounters
     news: News
     lifetime: Lifetime
+    economy: Economy
 
 
 def _parts(ground: Ground) -> tuple[Part, ...]:
@@ -204,7 +214,23 @@ def _parts(ground: Ground) -> tuple[Part, ...]:
         parts.append(MirrorPart(ground.settings.mirrors, clock=ground.clock, disk=ground.disk))
     if ground.settings.discovery.mdns:
         parts.append(Advertising(ground.settings))
+    if ground.settings.passthroughs:
+        parts.append(_passthroughs(ground))
+    parts += ground.economy.parts()
+    metrics = MetricsPart(ground.settings, ground.sources, ground.counters, ground.served)
+    parts.append(metrics)
+    metrics.tell_of(parts)
     return tuple(parts)
+
+
+def _passthroughs(ground: Ground) -> Part:
+    settings = ground.settings
+    proxy = Endpoint.proxy(settings.proxy) if settings.proxy else None
+    return PassthroughPart(
+        settings.passthroughs,
+        Place(settings.cache, ground.clock, settings.storage.min_free),
+        Network(settings.client_limits, settings.upstream_tls, proxy),
+    )
 
 
 def _sources(settings: RelaySettings) -> tuple[Source, ...]:
@@ -213,7 +239,7 @@ def _sources(settings: RelaySettings) -> tuple[Source, ...]:
         Source(
             UpstreamClient(
                 Endpoint.upstream(url),
-                limits=settings.client_limits,
+                limits=upstream_limits(settings),
                 tls=settings.upstream_tls,
                 proxy=proxy,
             ),
