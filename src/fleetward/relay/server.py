@@ -17,6 +17,7 @@ from fleetward.httpd.files import RepositoryFiles
 from fleetward.httpd.server import Server
 from fleetward.relay.advertising import Advertising
 from fleetward.relay.blobs import BlobCache
+from fleetward.relay.carrying import carrying
 from fleetward.relay.counters import RelayCounters
 from fleetward.relay.documents import DocumentCache, DocumentShelf
 from fleetward.relay.economy import Economy, upstream_limits
@@ -207,9 +208,11 @@ class Ground:
 
 def _parts(ground: Ground) -> tuple[Part, ...]:
     """Return the relay's services, each where its settings ask for it."""
-    parts: list[Part] = list(
-        push_parts(ground.settings, ground.timestamp, ground.sources, ground.lifetime)
-    )
+    settings, sources = ground.settings, ground.sources
+    status = carrying(settings, sources, clock=ground.clock, disk=ground.disk)
+    take = status.accept_datagram
+    push = push_parts(settings, ground.timestamp, sources, ground.lifetime, accept_checkin=take)
+    parts: list[Part] = [*status.parts, *push]
     if ground.settings.mirrors:
         parts.append(MirrorPart(ground.settings.mirrors, clock=ground.clock, disk=ground.disk))
     if ground.settings.discovery.mdns:
