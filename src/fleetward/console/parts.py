@@ -11,7 +11,7 @@ enforces it before the view runs, so a view cannot forget.
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from fleetward.console.permissions import ACTIONS, Gate
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PARTS = (
     "fleetward.console.fleet",
+    "fleetward.console.home",
     "fleetward.console.accounts",
     "fleetward.console.administration",
 )
@@ -30,12 +31,8 @@ AsgiApplication = Callable[..., Coroutine[Any, Any, None]]
 Background = Callable[[], Coroutine[Any, Any, None]]
 
 
-class View(Protocol):
-    """What answers a page: Django's views."""
-
-    def __call__(self, request: Any, /, **captured: Any) -> "HttpResponseBase":  # noqa: ANN401 (Django's kinds of requests and captures)
-        """Return the answer."""
-        ...
+View = Callable[..., "HttpResponseBase"]
+"""What answers a page: takes the request and what the path captures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +80,25 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """A panel of the overview, which the page fetches once it is shown.
+
+    Attributes:
+        title: what it says until it is there.
+        route: the route of a partial: its head (`.panel-head`) and body (`.panel-body`).
+        action: who sees it.
+        order: its place; the smaller the earlier.
+        wide: whether it takes the page's whole width.
+    """
+
+    title: str
+    route: str
+    action: str
+    order: int = 50
+    wide: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """What a package adds to the console.
 
@@ -90,6 +106,7 @@ class Part:
         name: the namespace of its routes.
         pages: its routes.
         places: its entries of the navigation.
+        panels: its panels of the overview.
         routers: prefix under /api/v1 -> a ninja router whose operations carry `api.security.needs`.
         mounts: path prefix -> an ASGI application that takes what begins so past Django, as
             check-ins must; it proves by itself who speaks.
@@ -100,6 +117,7 @@ class Part:
     name: str
     pages: tuple[Page, ...] = ()
     places: tuple[Place, ...] = ()
+    panels: tuple[Panel, ...] = ()
     routers: Mapping[str, "Router"] = field(default_factory=dict)
     mounts: Mapping[str, Callable[[], AsgiApplication]] = field(default_factory=dict)
     background: tuple[Background, ...] = ()

@@ -34,6 +34,8 @@ class Gate(StrEnum):
 
     OPEN = auto()
     """Anybody: the login page, static files, what hosts sign themselves."""
+    TOKEN = auto()
+    """The view itself asks for a bearer token."""
     SIGNED_IN = auto()
     """Every active user: his own account."""
 

@@ -5,18 +5,20 @@ are problem documents; an answer to GET has an ETag and honours If-None-Match (R
 """
 
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
+from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
 from fleetward import __version__
 from fleetward.console.api.etags import with_etag
 from fleetward.console.api.security import Forbidden, Needs, Unauthorised
 from fleetward.console.parts import parts
-from fleetward.console.web.problems import problem
+from fleetward.console.web.problems import PROBLEM, problem
 
 DESCRIPTION = (
     "Every operation wants a bearer token whose scope and owner permit it. Lists come in pages: "
@@ -24,10 +26,28 @@ DESCRIPTION = (
 )
 
 
+class _Api(NinjaAPI):
+    """ninja's, whose document says that errors are problems and names operations shortly."""
+
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        """Return the name of the function that answers."""
+        return str(operation.view_func.__name__)
+
+    def get_openapi_schema(self, **asked: Any) -> OpenAPISchema:  # noqa: ANN401 (ninja's own)
+        """Return the document."""
+        document = super().get_openapi_schema(**asked)
+        for methods in document["paths"].values():
+            for described in methods.values():
+                for code, answer in described["responses"].items():
+                    if int(code) >= HTTPStatus.BAD_REQUEST:
+                        answer["content"] = {PROBLEM: answer["content"]["application/json"]}
+        return document
+
+
 @cache
 def api() -> NinjaAPI:
     """Return the API with the routers of all parts; made once."""
-    made = NinjaAPI(
+    made = _Api(
         title="Fleetward console",
         version=__version__,
         description=DESCRIPTION,

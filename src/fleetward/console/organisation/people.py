@@ -1,7 +1,6 @@
 """Acts on people, groups, sites and tokens: each changes rows and the audit log as one."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -84,8 +83,8 @@ def change_user(actor: Actor, user: User, standing: Standing) -> None:
     before = standing_of(user)
     with transaction.atomic():
         _write(user, standing)
-        if not _administrators().exists():
-            raise Refused("this would leave no active administrator")
+        if not active_administrators().exists():
+            raise Refused("this would leave no active administrator of every site")
         record(
             actor,
             "users.manage",
@@ -95,8 +94,14 @@ def change_user(actor: Actor, user: User, standing: Standing) -> None:
         )
 
 
-def _administrators() -> "QuerySet[User]":
-    return User.objects.filter(is_active=True, every_site=True, groups__role=Role.ADMINISTRATOR)
+def active_administrators() -> "QuerySet[User]":
+    """Return who can put everything right: administrators of every site."""
+    return User.objects.filter(
+        is_active=True,
+        every_site=True,
+        groups__role=Role.ADMINISTRATOR,
+        groups__every_site=True,
+    )
 
 
 def _write(user: User, standing: Standing) -> None:
@@ -140,13 +145,3 @@ def add_administrator(actor: Actor, username: str, password: str) -> User:
         return known
     except ValidationError as error:
         raise UsageError(" ".join(error.messages)) from error
-
-
-def add_site(actor: Actor, name: str, title: str, now: datetime) -> Site:
-    """Add a site. Raises ValidationError: the name will not do, or is taken."""
-    site = Site(name=name.lower(), title=title, created=now)
-    site.full_clean()
-    with transaction.atomic():
-        site.save()
-        record(actor, "sites.manage", f"site:{site.name}", after={"title": title})
-    return site

@@ -41,13 +41,13 @@ def frame(request: HttpRequest) -> dict[str, object]:
         "organisation": wired().settings.name,
         "version": __version__,
         "theme": _theme(request),
-        "navigation": list(_links(request, "")),
+        "navigation": _links(request, ""),
     }
 
 
 def tabs(request: HttpRequest, title: str) -> list[Link]:
     """Return the tabs below an entry of the navigation."""
-    return list(_links(request, title))
+    return _links(request, title)
 
 
 def _theme(request: HttpRequest) -> str:
@@ -56,14 +56,16 @@ def _theme(request: HttpRequest) -> str:
     return chosen if chosen in THEMES else "auto"
 
 
-def _links(request: HttpRequest, below: str) -> Iterator[Link]:
+def _links(request: HttpRequest, below: str) -> list[Link]:
     if not isinstance(getattr(request, "user", None), User):
-        return
-    for place in sorted(all_places(), key=lambda place: place.order):
-        if place.below != below or not _sees(request, place):
-            continue
-        url = _url(place)
-        yield Link(place.title, url, place.icon, _is_here(request.path, url))
+        return []
+    places = sorted(all_places(), key=lambda place: place.order)
+    seen = [
+        (place, _url(place)) for place in places if place.below == below and _sees(request, place)
+    ]
+    # A page lies below the entry whose URL is the longest beginning of its own.
+    here = max((url for _, url in seen if _is_below(request.path, url)), key=len, default="")
+    return [Link(place.title, url, place.icon, url == here) for place, url in seen]
 
 
 def all_places() -> Iterator[Place]:
@@ -85,5 +87,5 @@ def _url(place: Place) -> str:
         raise LookupError(f"the place {place.title!r} leads to no route: {error}") from error
 
 
-def _is_here(path: str, url: str) -> bool:
+def _is_below(path: str, url: str) -> bool:
     return path == url if url == "/" else path.startswith(url)

@@ -52,7 +52,7 @@ def _refusal(request: Asked, table: Mapping[str, str | Gate]) -> HttpResponseBas
     needs = table.get(request.method or "")
     if needs is None:
         return HttpResponseNotAllowed(table)
-    if needs is Gate.OPEN:
+    if needs in {Gate.OPEN, Gate.TOKEN}:
         return None
     if not isinstance(request.user, User):
         return _to(request, "accounts:login")

@@ -1,5 +1,6 @@
 """Tags that every template has: icons, tabs, times."""
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -60,6 +61,26 @@ def instant(moment: datetime | None) -> SafeString:
         exact,
         distance(moment, wired().clock.now()),
     )
+
+
+@register.filter
+def duration(span: timedelta) -> str:
+    """Return a duration in its largest whole unit: `30 minutes`."""
+    seconds = int(span.total_seconds())
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds >= size and seconds % size == 0:
+            count = seconds // size
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return f"{seconds} seconds"
+
+
+@register.filter
+def pretty(document: str) -> str:
+    """Return JSON text indented for reading; other text as it is."""
+    try:
+        return json.dumps(json.loads(document), indent=2, ensure_ascii=False)
+    except ValueError:
+        return document
 
 
 _STEPS = (
