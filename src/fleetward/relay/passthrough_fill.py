@@ -21,6 +21,7 @@ from typing import Final
 
 from fleetward.errors import DiskError, NetworkError, NotFoundError
 from fleetward.httpd.client import UpstreamResponse
+from fleetward.relay.bandwidth import PURPOSE, Need, Purpose
 from fleetward.relay.passthrough_file import HEAD_BYTES, Kept, Writer
 from fleetward.relay.passthrough_ground import PassthroughGround, RefusedError
 from fleetward.relay.passthrough_rules import Wanted
@@ -109,6 +110,7 @@ class Retrieval:
 
     async def run(self) -> None:
         """Ask, and take what comes; ends without an error whatever happens."""
+        PURPOSE.set(Purpose(Need.DEMAND))
         try:
             with self.held():
                 await self._ask_until_whole()

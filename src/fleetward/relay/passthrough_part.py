@@ -11,7 +11,7 @@ from fleetward.adapters.clock import Clock
 from fleetward.adapters.entropy import Entropy, SystemEntropy
 from fleetward.config.relay import PassthroughSettings
 from fleetward.errors import ConfigurationError
-from fleetward.httpd.client import UpstreamClient
+from fleetward.httpd.client import Pace, UpstreamClient
 from fleetward.httpd.endpoint import Endpoint
 from fleetward.httpd.limits import ClientLimits
 from fleetward.httpd.message import Answer, Request
@@ -48,11 +48,13 @@ class Network:
         tls: for https upstreams; None takes the system's certificate authorities.
         proxy: an HTTP proxy to go through. It resolves the upstreams' names then, so what they
             lead to is for the proxy to judge.
+        pace: the rate that all upstreams of the relay share; None is no limit.
     """
 
     limits: ClientLimits = field(default_factory=ClientLimits)
     tls: ssl.SSLContext | None = None
     proxy: Endpoint | None = None
+    pace: Pace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,7 @@ def _open(
         rules.endpoint, limits=network.limits, tls=network.tls, proxy=network.proxy
     )
     client.resolver = resolver
+    client.pace = network.pace
     store = PassthroughStore(
         place.cache / "passthrough" / settings.name,
         quota=settings.quota,

@@ -232,7 +232,7 @@ def _passthroughs(ground: Ground) -> Part:
     return PassthroughPart(
         settings.passthroughs,
         Place(settings.cache, ground.clock, settings.storage.min_free),
-        Network(settings.client_limits, settings.upstream_tls, proxy),
+        Network(upstream_limits(settings), settings.upstream_tls, proxy, ground.economy.bandwidth),
     )
 
 
