@@ -161,12 +161,17 @@ class ForwardingPart:
         taken = await asyncio.to_thread(self._spool.take, self._settings.batch, most)
         if taken is None:
             await self._commits.kept.wait()
-            if self._spool.waiting < self._settings.batch:
-                await asyncio.sleep(self._settings.delay.total_seconds())
+            await self._gather()
             return
         if taken.records:
             await self._deliver(taken)
         await asyncio.to_thread(self._spool.remove, taken)
+        await self._gather()
+
+    async def _gather(self) -> None:
+        """Let what waits become a batch, where it is less than one."""
+        if 0 < self._spool.waiting < self._settings.batch:
+            await asyncio.sleep(self._settings.delay.total_seconds())
 
     async def _deliver(self, taken: Taken) -> None:
         """Return once each check-in is with the console, or set aside.
