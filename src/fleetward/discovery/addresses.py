@@ -1,14 +1,15 @@
 """The host's own addresses, and which found addresses make sense to ask; no packet is sent.
 
-A datagram socket that is connected sends nothing: the kernel only says from which of the host's
-own addresses it would. Asked towards the internet and towards each subnet of interest, it gives
-the addresses that matter, on hosts with several interfaces too.
+Linux tells them in /proc. Elsewhere a datagram socket is connected, which sends nothing: the system
+only says from which of its own addresses it would. Asked towards the internet and towards each
+subnet of interest, it gives most addresses of hosts with several interfaces too.
 """
 
 import contextlib
 import socket
-from collections.abc import Iterable, Sequence
-from ipaddress import ip_address
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 from typing import Final
 
 from fleetward.core.fleet import Address, Network
@@ -22,14 +23,30 @@ _MAX_ASKED: Final = 512
 
 
 def own_addresses(towards: Iterable[Network] = ()) -> tuple[Address, ...]:
-    """Return the host's own addresses, as its routes show them.
+    """Return the host's own addresses; loopback and link-local ones count for nothing.
 
     Args:
-        towards: subnets in which it may have one; the first 512 count.
+        towards: subnets in which it may have one; the first 512 count, and on Linux none need to.
     """
-    ends = [*_ANYWHERE, *(str(network.network_address + 1) for network in _ordinary(towards))]
-    found = dict.fromkeys(_sources(ends))
-    return tuple(found)
+    found = list(_told_by_linux())
+    if not found:
+        ends = [*_ANYWHERE, *(str(network.network_address + 1) for network in _ordinary(towards))]
+        found = list(_sources(ends))
+    return tuple(address for address in dict.fromkeys(found) if may_be_relay(address))
+
+
+def _told_by_linux(folder: Path = Path("/proc/net")) -> Iterator[Address]:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        last = ""
+        for line in (folder / "fib_trie").read_text().splitlines():
+            words = line.split()
+            if words[:1] == ["|--"]:
+                last = words[1]
+            elif words[:3] == ["/32", "host", "LOCAL"]:
+                yield IPv4Address(last)
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in (folder / "if_inet6").read_text().splitlines():
+            yield IPv6Address(int(line.split()[0], 16))
 
 
 def _ordinary(networks: Iterable[Network]) -> Sequence[Network]:
@@ -37,14 +54,13 @@ def _ordinary(networks: Iterable[Network]) -> Sequence[Network]:
     return [network for network in networks if network.num_addresses > 1][:_MAX_ASKED]
 
 
-def _sources(ends: Sequence[str]) -> Iterable[Address]:
-    for family in (socket.AF_INET, socket.AF_INET6):
+def _sources(ends: Iterable[str]) -> Iterator[Address]:
+    for end in ends:
+        family = socket.AF_INET6 if ":" in end else socket.AF_INET
+        # A socket that is connected a second time keeps its first source address.
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-            for end in ends:
-                if (":" in end) == (family is socket.AF_INET6):
-                    with contextlib.suppress(OSError):
-                        probe.connect((end, _PORT))
-                        yield ip_address(probe.getsockname()[0])
+            probe.connect((end, _PORT))
+            yield ip_address(probe.getsockname()[0])
 
 
 def may_be_relay(address: Address) -> bool:

@@ -11,6 +11,7 @@ Deliberately not here: https. Its certificate names a host, and mDNS gives addre
 """
 
 import contextlib
+import hashlib
 import threading
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -97,6 +98,11 @@ class Advertisement:
     addresses: Sequence[Address]
     port: int
 
+    def place(self) -> str:
+        """Return what no other place has: two machines of one name must not share addresses."""
+        place = b"".join(address.packed for address in self.addresses)
+        return hashlib.sha256(place + self.port.to_bytes(2, "big")).hexdigest()[:12]
+
 
 @asynccontextmanager
 async def advertised(what: Advertisement) -> AsyncGenerator[str]:
@@ -105,14 +111,13 @@ async def advertised(what: Advertisement) -> AsyncGenerator[str]:
     Raises:
         NetworkError: no interface could be listened on, or the name cannot be used.
     """
-    host = what.name.replace(".", "-")
     info = ServiceInfo(
         SERVICE,
-        f"{host}.{SERVICE}",
+        f"{what.name.replace('.', '-')}.{SERVICE}",
         port=what.port,
         addresses=[address.packed for address in what.addresses],
         properties={"v": "1"},
-        server=f"{host}.local.",
+        server=f"fleetward-{what.place()}.local.",
     )
     try:
         responder = AsyncZeroconf(ip_version=IPVersion.All)

@@ -1,0 +1,98 @@
+"""Network namespaces that a test makes and removes: two machines on a network of their own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import which
+
+import pytest
+
+SOURCES = os.pathsep.join(
+    str(Path(__file__).resolve().parents[2] / name) for name in ("src", "tests")
+)
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+def _missing() -> str:
+    if sys.platform != "linux" or which("ip") is None:
+        return "no iproute2: apt-get install iproute2"
+    if os.geteuid() != 0:
+        return "namespaces need root: sudo make test"
+    made = subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False)
+    return (
+        ""
+        if made.returncode == 0
+        else "namespaces are forbidden here: run it on a machine of its own"
+    )
+
+
+class Machine:
+    """A namespace with one address.
+
+    Attributes:
+        name: of the namespace.
+        address: on the network.
+    """
+
+    def __init__(self, name: str, address: str) -> None:
+        self.name, self.address = name, address
+
+    def start(self, code: str, *arguments: str) -> "subprocess.Popen[str]":
+        """Run Python code in it; end it with `terminate`."""
+        return subprocess.Popen(
+            ["ip", "netns", "exec", self.name, sys.executable, "-c", code, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": SOURCES},
+        )
+
+    def run(self, code: str, *arguments: str, timeout: float = 60) -> str:
+        """Run Python code in it to its end, and return what it printed."""
+        with self.start(code, *arguments) as program:
+            out, err = program.communicate(timeout=timeout)
+        assert program.returncode == 0, err
+        return out
+
+
+@contextmanager
+def two_machines() -> Iterator[tuple[Machine, Machine]]:
+    """Give two machines on one network; skips where namespaces cannot be made."""
+    if reason := _missing():
+        pytest.skip(reason)
+    names = [f"fw-{os.getpid()}-{side}" for side in "ab"]
+    ends = [f"fw{os.getpid() % 100_000}{side}" for side in "ab"]
+    machines = [Machine(name, f"10.77.0.{n}") for n, name in enumerate(names, 1)]
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        ip(
+            "link",
+            "add",
+            ends[0],
+            "netns",
+            names[0],
+            "type",
+            "veth",
+            "peer",
+            "name",
+            ends[1],
+            "netns",
+            names[1],
+        )
+        for end, machine in zip(ends, machines, strict=True):
+            ip("-n", machine.name, "link", "set", "lo", "up")
+            ip("-n", machine.name, "addr", "add", f"{machine.address}/24", "dev", end)
+            ip("-n", machine.name, "link", "set", end, "up")
+            ip("-n", machine.name, "route", "add", "default", "dev", end)
+        yield machines[0], machines[1]
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
