@@ -214,7 +214,7 @@ def test_the_loops_parts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     assert site.publish("r1", a="rule a {}") == 0
     assert site.init_agent() == 0
 
-    def ends(*_: object) -> None:
+    def ends(*_: object, **__: object) -> None:
         raise agentd._EndedError
 
     monkeypatch.setattr(agentd, "run_loop", ends)

@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -161,12 +163,19 @@ def test_hostile_datagrams_change_nothing_but_counters(tmp_path: Path) -> None:
             sender.recv(1)
 
 
+@contextmanager
+def taken_for_udp_alone() -> Iterator[int]:
+    """Give a port whose TCP half is free."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        taken = open_receiver("127.0.0.1", port)
+    with taken:
+        yield port
+
+
 def test_two_relays_cannot_share_a_port(tmp_path: Path) -> None:
-    with (
-        Upstream(serving({})) as upstream,
-        open_receiver("127.0.0.1", 0) as taken,
-    ):
-        port = taken.getsockname()[1]
+    with Upstream(serving({})) as upstream, taken_for_udp_alone() as port:
         settings = replace(watching(tmp_path, upstream.url, push=HEARING), port=port)
         with pytest.raises(ConfigurationError, match="turn UDP off"), TestRelay(settings) as relay:
             wait_until(lambda: not relay._thread.is_alive())

@@ -1,4 +1,4 @@
-"""The loop of `agent run`: check, wait with jitter, back off where nothing can be reached.
+"""The loop of `agent run`: check, wait with jitter or for news, back off where nothing is reached.
 
 It never ends by itself: not on an expiry, not on a full disk, not on settings that became
 unreadable (an agent that exits is a host that nobody protects). Each failure is logged and tried
@@ -30,12 +30,18 @@ class Updates(Protocol):
         ...
 
 
+Wait = Callable[[UpdateReport | None, timedelta], None]
+"""Returns after a pause, or earlier; gets the report of the run before, None where it failed."""
+
+
 def run_loop(
     update: Updates,
     clock: Clock,
     entropy: Entropy,
     log: Callable[[str], None],
+    *,
     runs: int | None = None,
+    wait: Wait | None = None,
 ) -> None:
     """Update for ever, or `runs` times.
 
@@ -45,10 +51,13 @@ def run_loop(
         entropy: draws the jitter.
         log: takes one line per run that is worth a line.
         runs: how often; None is for ever.
+        wait: waits between runs, and may return early; the clock's own sleep unless given.
     """
+    wait = wait or (lambda _, pause: clock.sleep(pause))
     failures, done, poll = 0, 0, FIRST_RETRY
     while runs is None or done < runs:
         done += 1
+        report = None
         try:
             report, poll = update()
         except FleetwardError as error:
@@ -57,7 +66,7 @@ def run_loop(
         else:
             _log(report, log)
             failures = failures + 1 if report.error else 0
-        clock.sleep(pause(poll, failures, entropy.share()))
+        wait(report, pause(poll, failures, entropy.share()))
 
 
 def pause(poll: timedelta, failures: int, share: float) -> timedelta:

@@ -19,8 +19,9 @@ from fleetward.agent.records import Record, Records
 from fleetward.agent.reporting import TimestampAge, freshness, status_document
 from fleetward.agent.slots import Slots
 from fleetward.agent.sources import SourceFinder
-from fleetward.agent.updating import Agent, CheckedView, load_last_check
+from fleetward.agent.updating import Agent, CheckedView, UpdateReport, load_last_check
 from fleetward.agent.verifying import Verified, verify_product
+from fleetward.agent.watching import Outlook
 from fleetward.config.agent import AgentSettings, NetworkSettings, load_agent_settings
 from fleetward.core.fleet import Relays
 from fleetward.core.sourcechoice import Fault
@@ -190,6 +191,23 @@ def open_agent(home: Home, progress: Progress = no_progress, clock: Clock | None
         boot=boot_id(),
         progress=progress,
         finder=finder,
+    )
+
+
+def outlook_of(home: Home, report: UpdateReport) -> Outlook:
+    """Return what the agent of a folder waits for after a run.
+
+    Raises:
+        ConfigurationError: its settings or trust state are damaged.
+    """
+    settings, clock = load_agent_settings(home.disk, home.path), SystemClock()
+    session = http_session(settings.network, clock)
+    view = FleetTrust(home.disk, home.trust, session, clock).last_view()
+    return Outlook(
+        source=(report.check.source or settings.sources[0]) if settings.push.watch else None,
+        after=0 if view is None else view.timestamp.version,
+        spread=settings.push.spread,
+        network=settings.network,
     )
 
 

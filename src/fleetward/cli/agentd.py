@@ -13,10 +13,16 @@ from types import FrameType
 from fleetward.adapters.clock import SystemClock
 from fleetward.adapters.disk import SystemDisk
 from fleetward.adapters.entropy import SystemEntropy
+from fleetward.agent.bell import ThreadBell
+from fleetward.agent.hearing import Ears, hear_in_thread
 from fleetward.agent.home import Home
+from fleetward.agent.longpolls import LongPolls
 from fleetward.agent.running import run_loop
 from fleetward.agent.updating import UpdateReport
-from fleetward.agent.wiring import open_agent
+from fleetward.agent.watching import Listening
+from fleetward.agent.wiring import http_session, open_agent, outlook_of
+from fleetward.config.agent import load_agent_settings
+from fleetward.errors import FleetwardError
 
 
 class _EndedError(BaseException):
@@ -37,6 +43,21 @@ def updates(home: Home) -> Callable[[], tuple[UpdateReport, timedelta]]:
     return update
 
 
+def _listening(home: Home, log: Callable[[str], None]) -> Listening:
+    """Return what waits between runs: for the long poll, and for announcements where asked."""
+    clock, entropy = SystemClock(), SystemEntropy()
+    polls = LongPolls(lambda network: http_session(network, clock))
+    bell = ThreadBell(polls, clock, entropy)
+    try:
+        push = load_agent_settings(home.disk, home.path).push
+        if push.announcements:
+            hear_in_thread(Ears.open(push), lambda: bell.after, bell.ring, clock)
+            log(f"hears announcements on port {push.port}/udp")
+    except FleetwardError as error:
+        log(f"hears no announcements: {error}")
+    return Listening(lambda report: outlook_of(home, report), bell, clock, entropy)
+
+
 def main(arguments: list[str]) -> int:
     """Run the agent at the folder that `arguments` names until a signal ends it."""
     signal.signal(signal.SIGTERM, _end)
@@ -49,7 +70,7 @@ def main(arguments: list[str]) -> int:
 
     try:
         log(f"agent at {home.path} begins")
-        run_loop(updates(home), SystemClock(), SystemEntropy(), log)
+        run_loop(updates(home), SystemClock(), SystemEntropy(), log, wait=_listening(home, log))
     except _EndedError:
         log("ended")
     return 0

@@ -1,8 +1,22 @@
-"""Addresses in settings: multicast groups, and HOST:PORT."""
+"""Addresses in settings: plain ones, multicast groups, and HOST:PORT."""
 
 import ipaddress
 
 from fleetward.errors import ConfigurationError
+
+
+def require_address(text: str) -> None:
+    """Return where `text` is an IPv4 or IPv6 address.
+
+    Raises:
+        ConfigurationError: it is a name, or none.
+    """
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{text!r} is no address: write one such as 0.0.0.0, :: or 192.0.2.1"
+        ) from None
 
 
 def require_group(text: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fleetward.adapters.atomicfile import write_file
 from fleetward.adapters.disk import Disk
+from fleetward.config.addresses import require_address, require_group
 from fleetward.config.strict import load_settings, toml_text
 from fleetward.core.fleet import parse_source_url
 from fleetward.core.limits import MIB
@@ -117,6 +118,43 @@ class DiscoverySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PushSettings:
+    """`[push]`: how `agent run` hears of news between its checks.
+
+    Whatever it hears is a hint: the agent then checks, as it would have soon anyway, and believes
+    what is verified. Read at each check, but for what concerns announcements: at the start.
+
+    Attributes:
+        watch: whether the agent holds a long poll at its source, from a socket of its own.
+        spread: news make the agent check after a delay drawn from 0 to this, so that thousands of
+            hosts do not ask in one instant; a second suits a relay on the local network, more a
+            source that serves many sites.
+        announcements: whether the agent *listens* for UDP announcements. The one thing that a host
+            listens on, and so off unless asked for; nothing is ever answered.
+        listen: addresses to hear announcements on.
+        port: UDP port; a relay announces to groups on its own port's number.
+        group: multicast groups to join; empty for unicast alone.
+        interfaces: names of the network interfaces for the groups; empty is all but loopback.
+    """
+
+    watch: bool = True
+    spread: timedelta = timedelta(seconds=1)
+    announcements: bool = False
+    listen: tuple[str, ...] = ("0.0.0.0", "::")  # noqa: S104 (only where `announcements` asks)
+    port: int = 2967
+    group: tuple[str, ...] = ("239.255.29.67", "ff08::2967")
+    interfaces: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.spread < timedelta() or not 0 <= self.port < 65536:
+            raise ConfigurationError("push.spread is 0 or more seconds, push.port 0 to 65535")
+        for address in self.listen:
+            require_address(address)
+        for group in self.group:
+            require_group(group)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
     """All of HOME/agent.toml.
 
@@ -130,6 +168,7 @@ class AgentSettings:
         network: how to connect out.
         engines: how content is tried.
         discovery: where to look for other sources.
+        push: how `agent run` hears of news.
     """
 
     sources: tuple[str, ...]
@@ -141,6 +180,7 @@ class AgentSettings:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     engines: tuple[EngineSettings, ...] = ()
     discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
+    push: PushSettings = field(default_factory=PushSettings)
 
     def __post_init__(self) -> None:
         if not self.sources:

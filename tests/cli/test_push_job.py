@@ -1,0 +1,122 @@
+"""News by the commands: a release reaches a host in seconds that polls every ten minutes."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cli.test_main_job import Site
+from cli.test_main_job import site as site  # noqa: PLC0414 (a fixture)
+from fleetward.adapters.datagram import Destination, open_receiver, send
+from fleetward.adapters.disk import SystemDisk
+from fleetward.agent.home import Home
+from fleetward.agent.updating import UpdateReport
+from fleetward.agent.watching import Listening
+from fleetward.cli import agentd
+from fleetward.config.agent import load_agent_settings, save_agent_settings
+from httpd.rawhttp import get
+
+
+@contextmanager
+def running(site: Site) -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-m", "fleetward", "agent", "run", site.home]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stderr
+        assert "begins" in program.stderr.readline()
+        yield program
+        os.kill(program.pid, signal.SIGTERM)
+        assert "ended" in program.stderr.read()
+        assert program.wait(timeout=30) == 0
+
+
+def line(program: "subprocess.Popen[str]") -> str:
+    assert program.stderr
+    return program.stderr.readline()
+
+
+def having_push(site: Site, **push: object) -> None:
+    disk, home = SystemDisk(), Path(site.home)
+    settings = load_agent_settings(disk, home)
+    changed = type(settings.push)(**push)  # type: ignore[arg-type]
+    save_agent_settings(disk, home, settings.having(push=changed))
+
+
+def test_a_release_reaches_a_host_by_long_polls(site: Site) -> None:
+    """Origin, relay and agent as processes, all with their defaults; the next poll is far away."""
+    assert site.publish("r1", a="rule a {}") == 0
+    assert site.init_agent() == 0
+    with running(site) as program:
+        assert "installed, runs r1" in line(program)
+        assert site.publish("r2", a="rule a {condition: true}") == 0
+        assert "installed, runs r2" in line(program)
+    assert get(site.origin, "/v1/watch?after=0").status == 200
+
+
+def test_an_announcement_wakes_a_host_that_was_asked_to_listen(site: Site) -> None:
+    assert site.publish("r1", a="rule a {}") == 0
+    assert site.init_agent() == 0
+    with open_receiver("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    having_push(site, watch=False, announcements=True, listen=("127.0.0.1",), port=port)
+    stamp = Path(site.repo, "metadata", "timestamp.json")
+    with running(site) as program:
+        assert f"hears announcements on port {port}/udp" in line(program)
+        assert "installed, runs r1" in line(program)
+        assert site.publish("r2", a="rule a {condition: true}") == 0
+        done: list[str] = []
+        while not done:
+            send(stamp.read_bytes(), (Destination("127.0.0.1", port),))
+            done = ready_lines(program)
+        assert "installed, runs r2" in done[0]
+
+
+def ready_lines(program: "subprocess.Popen[str]") -> list[str]:
+    import select  # noqa: PLC0415 (here alone)
+
+    assert program.stderr
+    return [line(program)] if select.select([program.stderr], [], [], 0.1)[0] else []
+
+
+def test_the_origin_announces_where_it_is_told_to(site: Site) -> None:
+    assert site.publish("r1", a="rule a {}") == 0
+    with open_receiver("127.0.0.1", 0) as heard:
+        heard.settimeout(10)
+        target = f"127.0.0.1:{heard.getsockname()[1]}"
+        command = [sys.executable, "-m", "fleetward", "origin", "serve", site.repo]
+        with subprocess.Popen(
+            [*command, "--listen", "127.0.0.1:0", "--announce", target],
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as program:
+            url = line(program).split()[-1]
+            assert get(url, "/v1/watch?after=0").status == 200
+            assert site.publish("r2", a="rule a {condition: true}") == 0
+            told = heard.recv(2000)
+            assert told == Path(site.repo, "metadata", "timestamp.json").read_bytes()
+            os.kill(program.pid, signal.SIGTERM)
+            assert program.wait(timeout=30) == 0
+
+
+def test_what_the_agent_waits_for(site: Site) -> None:
+    assert site.publish("r1", a="rule a {}") == 0
+    assert site.init_agent() == 0
+    home = Home(SystemDisk(), Path(site.home))
+    said: list[str] = []
+    listening = agentd._listening(home, said.append)
+    assert isinstance(listening, Listening)
+    report, _ = agentd.updates(home)()
+    assert isinstance(report, UpdateReport)
+    outlook = listening.outlook(report)
+    assert outlook is not None
+    assert outlook.source == site.relay
+    assert outlook.after >= 1
+    having_push(site, watch=False)
+    assert listening.outlook(report).source is None  # type: ignore[union-attr]
+    with open_receiver("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        having_push(site, announcements=True, listen=("127.0.0.1",), port=port)
+        agentd._listening(home, said.append)
+    assert said[0].startswith("hears no announcements: cannot listen on 127.0.0.1")
