@@ -30,8 +30,11 @@ HIGH_WATER: Final = 64 * 1024
 LOW_WATER: Final = 16 * 1024
 """Bytes that wait for a client: above the first its requests rest, below the second they go on."""
 
-_SCRATCH: Final = memoryview(bytearray(256 * 1024))
-"""Where file bytes stand between the disk and OpenSSL; used by one line at a time, within a call."""
+_SCRATCH: Final = memoryview(bytearray(64 * 1024))
+"""Where file bytes stand between the disk and OpenSSL; used by one line at a time, within a call.
+
+More would be read in vain whenever the kernel takes less, and leave the processor's cache.
+"""
 
 _MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
 _NOTHING_YET: Final = (
@@ -86,6 +89,7 @@ class Line(asyncio.Transport):
     )
 
     _context: ssl.SSLContext | None = None
+    bytes_at_once = 4 * 1024 * 1024
 
     def __init__(self, pump: Watcher, connected: socket.socket, peer: object) -> None:
         """Take an accepted socket that does not block; `start` begins."""
@@ -327,6 +331,8 @@ class TlsLine(Line):
     """The same over TLS, after the handshake."""
 
     __slots__ = ("_context",)
+
+    bytes_at_once = len(_SCRATCH)
 
     _socket: ssl.SSLSocket
 

@@ -40,6 +40,10 @@ class Gate(Protocol):
         """Count a client no more."""
         ...
 
+    def begin_turn(self) -> None:
+        """Note that sockets which are ready will be read now."""
+        ...
+
     def tls_context(self) -> ssl.SSLContext | None:
         """Return what new clients shake hands with; None for plain TCP."""
         ...
@@ -64,6 +68,7 @@ class Pump:
     def __init__(self, loop: asyncio.AbstractEventLoop, gate: Gate) -> None:
         self.loop = loop
         self._gate = gate
+        self._begin_turn = gate.begin_turn
         self._epoll = select.epoll()
         self._lines: dict[int, Line | Handshake] = {}
         self._listeners: list[socket.socket] = []
@@ -76,7 +81,9 @@ class Pump:
 
     def _turn(self) -> None:
         lines = self._lines
-        for descriptor, events in self._epoll.poll(0, _EVENTS_PER_TURN):
+        ready = self._epoll.poll(0, _EVENTS_PER_TURN)
+        self._begin_turn()
+        for descriptor, events in ready:
             line = lines.get(descriptor)
             if line is None:
                 continue

@@ -81,11 +81,14 @@ class Repeats:
     Attributes:
         entries: by the whole head; looked up by connections directly, since each call counts.
         turn: the number of this turn of the loop; `Repeat.turn` is compared with it.
+        counts_turns: whether `begin_turn` is called before each turn's requests are read; else
+            the loop is asked for a call after the turn, which costs more.
     """
 
     def __init__(self, limits: ServerLimits, date_line: Callable[[], bytes]) -> None:
         self.entries: dict[bytes, Repeat] = {}
         self.turn = 0
+        self.counts_turns = False
         self._limits = limits
         self._date_line = date_line
         self._bytes = 0
@@ -100,12 +103,13 @@ class Repeats:
         repeat.date(self._date_line())
         repeat.turn = self.turn
         repeat.now = loop.time()
-        if not self._is_turn_planned:
+        if not self.counts_turns and not self._is_turn_planned:
             self._is_turn_planned = True
-            loop.call_soon(self._next_turn)
+            loop.call_soon(self.begin_turn)
         return True
 
-    def _next_turn(self) -> None:
+    def begin_turn(self) -> None:
+        """Note that what is read from now on was perhaps sent after the last look at the disk."""
         self._is_turn_planned = False
         self.turn += 1
 

@@ -21,6 +21,11 @@ _TURN_BYTES: Final = 4 * 1024 * 1024
 class Channel(Protocol):
     """Where file bytes go; `httpd.lines.Line` is one."""
 
+    @property
+    def bytes_at_once(self) -> int:
+        """Return how many one call takes at most; less means that the client must read first."""
+        ...
+
     def send_now(self, data: bytes) -> int:
         """Send what is taken of `data`; BlockingIOError where that is nothing."""
         ...
@@ -36,6 +41,8 @@ class Channel(Protocol):
 
 class DuplicateSocket:
     """A channel beside a transport that has nothing to send."""
+
+    bytes_at_once = _TURN_BYTES
 
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
         self._loop = loop
@@ -139,13 +146,16 @@ class FileSender:
                 self._head = self._head[taken:]
                 self.sent += taken
             while self._left and budget > 0:
-                taken = channel.send_file_now(self._file, self._offset, min(self._left, budget))
+                asked = min(self._left, budget, channel.bytes_at_once)
+                taken = channel.send_file_now(self._file, self._offset, asked)
                 if taken == 0:
                     raise EOFError("a file was cut while it was sent")
                 self._offset += taken
                 self._left -= taken
                 self.sent += taken
                 budget -= taken
+                if taken < asked and self._left:
+                    break  # the client's buffer is full: the next call would only say so
         except (BlockingIOError, InterruptedError):
             return False
         return not self._left

@@ -143,6 +143,7 @@ class Server:
     async def _listen(self, listening: list[socket.socket]) -> None:
         if self._sockets is Sockets.EPOLL:
             self._pump = Pump(self._loop, self)
+            self.repeats.counts_turns = True
             for one in listening:
                 self._pump.listen(one)
             return
@@ -257,6 +258,10 @@ class Server:
     def handshake_timeout(self) -> float:
         """Return how many seconds a TLS handshake may take."""
         return self.limits.tls_handshake_timeout.total_seconds()
+
+    def begin_turn(self) -> None:
+        """Note that sockets which are ready will be read now."""
+        self.repeats.begin_turn()
 
     def tls_context(self) -> ssl.SSLContext | None:
         """Return what new clients shake hands with."""
