@@ -93,10 +93,9 @@ def _for_sqlite(value: Value) -> str | int | bytes | None:
 
 
 def instant(value: Any) -> datetime:  # noqa: ANN401 (a driver's value)
-    """Return an instant of a raw query: PostgreSQL's is aware, SQLite's a text in UTC."""
-    if isinstance(value, datetime):
-        return value
-    return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    """Return an instant of a raw query: PostgreSQL's is aware, SQLite's is naive and in UTC."""
+    found: datetime = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def maybe_instant(value: Any) -> datetime | None:  # noqa: ANN401 (a driver's value)
