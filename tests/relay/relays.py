@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from fleetward.blobs.store import WriteStore
+from fleetward.blobs.store import PruneStore
 from fleetward.core.limits import KIB
 from fleetward.httpd.background import LoopThread
 from fleetward.httpd.limits import ClientLimits, ServerLimits
@@ -25,6 +25,7 @@ LIMITS = RelayLimits(
     held_back_bytes=16 * KIB,
     wake_interval=timedelta(milliseconds=1),
     failure_pause=timedelta(0),
+    max_closure_documents=0,
 )
 PATIENT = ClientLimits()
 IMPATIENT = ClientLimits(connect_timeout=SHORT, head_timeout=SHORT, read_timeout=SHORT)
@@ -57,7 +58,7 @@ class TestRelay(LoopThread):
 
     __test__ = False
 
-    def __init__(self, settings: RelaySettings, store: WriteStore | None = None) -> None:
+    def __init__(self, settings: RelaySettings, store: PruneStore | None = None) -> None:
         async def run(ready: Callable[[str], None], stop: Any) -> None:  # noqa: ANN401
             self.relay = Relay(settings, store=store)
             await self.relay.run(ready=ready, stop=stop)

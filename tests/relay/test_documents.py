@@ -271,19 +271,26 @@ def test_a_document_that_is_too_long_is_refused(tmp_path: Path) -> None:
         assert get(relay.url, path).status == 503
 
 
-def test_documents_beyond_the_room_for_them_are_served_and_not_kept(tmp_path: Path) -> None:
-    paths = [f"/metadata/{version}.root.json" for version in range(1, 4)]
-    files = dict.fromkeys(paths, b"x" * 400)
+def test_where_there_is_no_room_the_oldest_documents_go(tmp_path: Path) -> None:
+    """A host that was away needs all roots, so other documents go before them."""
+    paths = ["/metadata/1.root.json", *(f"/metadata/{n}.snapshot.json" for n in range(1, 4))]
+    huge = "/metadata/1.targets.json"
+    files = {**dict.fromkeys(paths, b"x" * 300), huge: b"y" * 1001}
     with (
         Upstream(serving(files)) as upstream,
         start(tmp_path, upstream.url, max_documents_bytes=1000) as relay,
     ):
         for path in paths:
             for _ in range(2):
-                assert get(relay.url, path).body == b"x" * 400
-        assert upstream.paths() == [*paths, paths[-1]]
-        assert get(relay.url, paths[0], "Cache-Control: no-cache").body == b"x" * 400
-        assert len(list(tmp_path.rglob("*.root.json"))) == 2
+                assert get(relay.url, path).body == b"x" * 300
+        assert upstream.paths() == paths
+        for _ in range(2):
+            assert get(relay.url, huge).body == b"y" * 1001
+        assert upstream.paths() == [*paths, huge, huge]
+        for path in (paths[0], paths[3], paths[1]):
+            assert get(relay.url, path).status == 200
+        assert upstream.paths()[6:] == [paths[1]]
+
 
 
 @pytest.mark.parametrize("upstream_says", [301, 304, 400, 429, 500, 503])

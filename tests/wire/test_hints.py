@@ -76,7 +76,13 @@ def test_the_way_from_an_origins_timestamp_to_its_blobs() -> None:
     top = read_targets(read(roles["targets"]))
     assert (top.channels, top.targets) == ((), 0)
     assert set(top.delegations) == {"channels", "fleet", "releases-yara"}
-    assert read_targets(read(roles["releases-yara"])).targets == 4
+    releases = read_targets(read(roles["releases-yara"]))
+    assert releases.targets == 4
+    assert sorted(hint.path.path.rsplit(".", 2)[1] for hint in releases.standing) == [
+        "floor",
+        "policy",
+    ]
+    assert [read(hint)[:1] for hint in releases.standing] == [b"{", b"{"]
     (hint,) = read_targets(read(roles["channels"])).channels
     channel = read_channel(hint, read(hint))
     assert channel.release.release == published.manifest.release
@@ -165,9 +171,9 @@ def test_targets_that_cannot_be(targets: object) -> None:
 
 def test_targets_that_are_no_channels_are_counted_and_passed_over() -> None:
     entry = {"length": 1, "hashes": {"sha512": "-"}}
-    names = ("releases/yara/1.json", "fleet/relays.json", "channels/a.json", "../../etc/passwd")
+    names = ("releases/yara/1.json", "fleet/a/b.json", "channels/a.json", "../../etc/passwd")
     hint = read_targets(changed(TARGETS, targets=dict.fromkeys(names, entry), delegations=...))
-    assert (hint.channels, hint.targets, hint.delegations) == ((), 4, ())
+    assert (hint.channels, hint.standing, hint.targets, hint.delegations) == ((), (), 4, ())
 
 
 def test_counts_are_bounded() -> None:

@@ -36,6 +36,9 @@ _BUFFER_SECONDS: Final = 0.5
 
 _MIN_BUFFER: Final = 16 * KIB
 _MAX_BUFFER: Final = 4 * MIB
+PACED_READ_AHEAD: Final = 32 * KIB
+"""Body bytes held in memory where a rate is set; the kernel holds more."""
+
 LOOK_AT_SCHEDULE: Final = timedelta(seconds=10)
 """How late a change of the rate by the hour may be."""
 

@@ -23,7 +23,6 @@ class RelayCounters:
         passed_through: blobs verified and served, and not kept since there was no room.
         evicted: blobs removed for want of room, or that nobody asked for in a long time.
         evicted_bytes: of those.
-        prefetched: blobs filled before anybody asked.
         refused_misses: of `overloaded`, requests beyond a client's miss budget.
         refused_rate: of `overloaded`, requests beyond a client's requests per second.
     """
@@ -43,6 +42,5 @@ class RelayCounters:
     passed_through: int = 0
     evicted: int = 0
     evicted_bytes: int = 0
-    prefetched: int = 0
     refused_misses: int = 0
     refused_rate: int = 0

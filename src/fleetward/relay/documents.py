@@ -6,18 +6,27 @@ with `Cache-Control: no-cache` the relay asks upstream again, so that it heals.
 """
 
 import asyncio
+import contextlib
+import math
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from fleetward.adapters.atomicfile import write_file
 from fleetward.adapters.disk import Disk, Kind
-from fleetward.errors import DigestError, DiskError, NetworkError
+from fleetward.core.digest import sha256_of
+from fleetward.errors import DigestError, DiskError, NetworkError, NotFoundError
 from fleetward.httpd.conditional import represent, select
 from fleetward.httpd.files import RepositoryFiles, etag_of, file_headers, not_found
 from fleetward.httpd.message import UNAVAILABLE, Answer, Request, Response
 from fleetward.relay.flights import Flights
 from fleetward.relay.sources import Absent, Fetched, Outcome, Sources
-from fleetward.wire.layout import RepositoryPath
+from fleetward.wire.hints import DocumentHint
+from fleetward.wire.layout import TIMESTAMP_PATH, RepositoryPath
+
+_FREED_SHARE: Final = 0.1
+"""Of all documents' bytes: what is removed at once, so that the folder is not walked each time."""
 
 
 class DocumentCache:
@@ -44,8 +53,10 @@ class DocumentCache:
         if not is_again:
             kept = self._files.respond(request, path)
             if kept is not None:
-                self._counters.hits += 1
-                return kept
+                self._hit()
+                if wants_revalidation(request):
+                    return kept
+                return self._files.repeatable(kept, path, self._hit)
             if self._absent.knows(path.path):
                 return not_found(path)
         self._counters.misses += 1
@@ -56,6 +67,33 @@ class DocumentCache:
             return UNAVAILABLE
         flight = self._flights.join(path.path, lambda: self._fetch(path))
         return self._after(flight, request, path)
+
+    def _hit(self) -> None:
+        self._counters.hits += 1
+
+    async def load(self, hint: DocumentHint) -> bytes:
+        """Return a document that another one names, from the cache or as a client would get it.
+
+        A kept one that has another digest than the hint tells is asked for again, which heals the
+        cache too.
+
+        Raises:
+            NotFoundError: no upstream has it.
+            NetworkError: no upstream answered.
+            DigestError: it has another digest than the hint tells.
+            DiskError: the disk is failing.
+        """
+        path, digest = hint.path, hint.digest
+        kept = await asyncio.to_thread(self._shelf.read, path.path)
+        if kept is not None and (digest is None or sha256_of(kept) == digest):
+            return kept
+        flight = self._flights.join(path.path, lambda: self._fetch(path))
+        outcome = await asyncio.shield(flight)
+        if not isinstance(outcome, Fetched):
+            raise NotFoundError(f"no upstream has {path.path}")
+        if digest is not None and sha256_of(outcome.content) != digest:
+            raise DigestError(f"{path.path} has another digest than what names it tells")
+        return outcome.content
 
     def _may_ask_again(self, path: str) -> bool:
         now = asyncio.get_running_loop().time()
@@ -110,18 +148,47 @@ def wants_revalidation(request: Request) -> bool:
 
 
 class DocumentShelf:
-    """Documents on disk, under the names they have in a repository; bounded together."""
+    """Documents on disk, under the names they have in a repository; bounded together.
+
+    Where there is no room for another, those go that the current timestamp does not lead to, the
+    oldest first, and roots last: a host that was away for long walks all of them.
+    """
 
     def __init__(self, disk: Disk, root: Path, max_bytes: int) -> None:
         self._disk = disk
         self._root = root
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._bytes = sum(
-            path.lstat().st_size
-            for folder in ("metadata", "targets")
-            for path in (root / folder).rglob("*.json")
-        )
+        self._needed: frozenset[str] = frozenset()
+        self._bytes = sum(length for _, length, _ in self._listing())
+
+    @property
+    def total(self) -> int:
+        """Return the bytes of all documents."""
+        return self._bytes
+
+    def _listing(self) -> Iterator[tuple[Path, int, float]]:
+        """Yield the documents with their lengths and the time since which they are there."""
+        for folder in ("metadata", "targets"):
+            for path in (self._root / folder).rglob("*.json"):
+                with contextlib.suppress(FileNotFoundError):
+                    status = path.lstat()
+                    yield path, status.st_size, status.st_mtime
+
+    def protect(self, needed: frozenset[str]) -> None:
+        """Spare from now on what the current timestamp leads to, by path."""
+        self._needed = needed
+
+    def read(self, path: str) -> bytes | None:
+        """Return a kept document, or None; blocks.
+
+        Raises:
+            DiskError: the disk is failing.
+        """
+        try:
+            return self._disk.read(self._root / path)
+        except FileNotFoundError:
+            return None
 
     def keep(self, path: str, content: bytes) -> None:
         """Keep a document, where there is room; blocks, and may be called from any thread.
@@ -130,10 +197,43 @@ class DocumentShelf:
             DiskError: the disk is full or failing.
         """
         file = self._root / path
+        if len(content) > self._max_bytes:
+            return
         with self._lock:
             before = self._disk.size(file) if self._disk.kind(file) is Kind.FILE else 0
-            if self._bytes - before + len(content) > self._max_bytes:
+            more = len(content) - before
+            if self._bytes + more > self._max_bytes:
+                self._remove(self._bytes + more - self._max_bytes * (1 - _FREED_SHARE), math.inf)
+            if self._bytes + more > self._max_bytes:
                 return
             self._disk.make_folder(file.parent)
             write_file(self._disk, file, content)
-            self._bytes += len(content) - before
+            self._bytes += more
+
+    def prune(self, before: float) -> None:
+        """Remove what the current timestamp does not lead to and is there since before that.
+
+        Args:
+            before: seconds since 1970; roots stay however old.
+
+        Raises:
+            DiskError: the disk is failing.
+        """
+        with self._lock:
+            self._remove(math.inf, before)
+
+    def _remove(self, excess: float, before: float) -> None:
+        spared = {self._root / path for path in (*self._needed, TIMESTAMP_PATH)}
+        rows = [(_is_root(path), since, path, size) for path, size, since in self._listing()]
+        for is_root, since, path, size in sorted(rows):
+            if excess <= 0:
+                return
+            if path in spared or since >= before or (is_root and before < math.inf):
+                continue
+            self._disk.remove(path)
+            self._bytes -= size
+            excess -= size
+
+
+def _is_root(path: Path) -> bool:
+    return path.name.endswith(".root.json")

@@ -10,21 +10,50 @@ The filler is a task of its own; waiters send from the file as far as `available
    Where the two differ, the waiters are cut and the fill goes on for whoever comes next.
 3. A wrong digest cuts the waiters, drops the blob and puts the source aside.
 4. A full disk cuts the waiters and leaves nothing.
+5. Each fill takes its turn; one that nobody waits for gives its place back to one that somebody
+   does, and is resumed later.
+6. Where `Storage` has no room, the blob is passed through: its file loses its name once it is
+   verified, and stays readable for all who ask within `passthrough_linger`.
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
-from fleetward.blobs.store import BlobWriter, WriteStore
+from fleetward.blobs.store import BlobWriter, PruneStore
 from fleetward.core.digest import Sha256
 from fleetward.errors import DigestError, DiskError, FleetwardError, NetworkError, NotFoundError
 from fleetward.httpd.client import UpstreamResponse
+from fleetward.relay.bandwidth import PURPOSE, Need, Purpose, Turns
+from fleetward.relay.eviction import Room, Storage
 from fleetward.relay.sources import Source, Sources, Verdict, verdict_of
 from fleetward.wire.layout import blob_path
 
 _CONTENT_RANGE: Final = re.compile(rb"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})")
+
+
+class NoRoomError(DiskError):
+    """The disk has no room for this blob, not even until it was passed through."""
+
+
+@dataclass(frozen=True, slots=True)
+class FillGround:
+    """What all fills of a relay share.
+
+    Attributes:
+        store: where blobs are kept.
+        sources: who is asked.
+        storage: makes room.
+        turns: so many fills at once.
+    """
+
+    store: PruneStore
+    sources: Sources
+    storage: Storage
+    turns: Turns
 
 
 class Fill:
@@ -32,20 +61,32 @@ class Fill:
 
     Attributes:
         digest: of the blob.
+        purpose: whether somebody waits for it, or it is fetched ahead.
         length: once an upstream has told it, else None.
         failure: why the fill ended, where it ended badly and not by a cancel.
         generation: counts up whenever bytes that waiters may have read are no longer right.
+        is_lingering: whether it has all come, is not kept, and can still be had.
+        gave_way: whether it was stopped for something more urgent.
     """
 
-    def __init__(self, digest: Sha256, store: WriteStore, sources: Sources) -> None:
+    def __init__(self, digest: Sha256, ground: FillGround, need: Need = Need.DEMAND) -> None:
         self.digest = digest
+        self.purpose = Purpose(need)
         self.length: int | None = None
         self.failure: FleetwardError | None = None
         self.generation = 0
-        self._store = store
-        self._sources = sources
-        self._limits = sources.limits
-        self._counters = sources.counters
+        self.is_lingering = False
+        self.gave_way = False
+        self._store = ground.store
+        self._sources = ground.sources
+        self._storage = ground.storage
+        self._turns = ground.turns
+        self._limits = ground.sources.limits
+        self._counters = ground.sources.counters
+        self._room: Room | None = None
+        self._roomed = -1
+        self._asked_again = asyncio.Event()
+        self._task: asyncio.Task[object] | None = None
         self._writer: BlobWriter | None = None
         self._is_verified = False
         self._is_over = False
@@ -88,20 +129,31 @@ class Fill:
         while self.length is None and not self._is_over:
             await self.changed()
 
+    def want(self) -> None:
+        """Note that a client waits for it now."""
+        self.purpose.need = Need.DEMAND
+        self._asked_again.set()
+
     # -- the filler ----------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Fill the blob, to its end.
+        """Fill the blob, to its end; to be run as a task of its own.
 
         Raises:
             NotFoundError: no source has it.
             NetworkError: no source could send it; what came stays for a resume.
             DigestError: the source sent other bytes; nothing stays.
+            NoRoomError: the disk is too full for it; nothing stays.
             DiskError: it could not be kept; nothing stays.
         """
-        self._counters.fills += 1
+        self._task = asyncio.current_task()
+        PURPOSE.set(self.purpose)
         try:
-            await self._from_any_source()
+            async with self._turns.turn(self.purpose, self._give_way):
+                self._counters.fills += 1
+                await self._from_any_source()
+            if self._room is Room.PASSED_THROUGH:
+                await self._linger()
         except FleetwardError as error:
             self.failure = error
             if self._writer is not None and isinstance(error, DigestError | DiskError):
@@ -110,6 +162,27 @@ class Fill:
         finally:
             self._end()
 
+    def _give_way(self) -> None:
+        """Leave the place to a blob that somebody waits for; what came stays for a resume."""
+        if self._task is not None and not self._is_verified:
+            self.gave_way = True
+            self._task.cancel()
+
+    def stop_unless_wanted(self) -> None:
+        """End a fill that nobody waits for; what came stays for a resume."""
+        if self.purpose.need is Need.AHEAD:
+            self._give_way()
+
+    async def _linger(self) -> None:
+        """Stay readable without a name until nobody has asked for a while."""
+        self.is_lingering = True
+        seconds = self._limits.passthrough_linger.total_seconds()
+        with contextlib.suppress(TimeoutError):
+            while True:
+                self._asked_again.clear()
+                async with asyncio.timeout(seconds):
+                    await self._asked_again.wait()
+
     def _end(self) -> None:
         self._is_over = True
         if not self._is_verified:
@@ -117,6 +190,7 @@ class Fill:
         self._wake()
         if self._writer is not None:
             self._writer.close()
+        self._storage.release(self.digest)
 
     async def _from_any_source(self) -> None:
         problem: NetworkError = NetworkError("no upstream can be asked just now")
@@ -174,6 +248,7 @@ class Fill:
             if verdict is not Verdict.CONTENT:
                 raise NetworkError(f"{source.name} answered {response.status} for {path}")
             self._note_length(self._begin(source, response, writer))
+            await self._make_room()
             await self._copy(response, writer)
 
     def _is_already_whole(
@@ -211,6 +286,19 @@ class Fill:
         self.length = length
         self._wake()
 
+    async def _make_room(self) -> None:
+        """Ask what becomes of the blob, once its length is known and where it has changed."""
+        if self.length is None or self.length == self._roomed:
+            return
+        self._room = await self._storage.reserve(self.digest, self.length)
+        self._roomed = self.length
+        is_for_nobody = self.purpose.need is Need.AHEAD and self._room is not Room.KEPT
+        if self._room is Room.NONE or is_for_nobody:
+            raise NoRoomError(
+                f"the disk has no room for a blob of {self.length} bytes; free some space, or "
+                "lower storage.quota"
+            )
+
     async def _copy(self, response: UpstreamResponse, writer: BlobWriter) -> None:
         bound = self._limits.max_blob_bytes if self.length is None else self.length
         rewrites = writer.rewrites
@@ -230,9 +318,16 @@ class Fill:
         writer.verify()
         source.note_success()
         self.length = writer.offset
+        await self._make_room()
         self._is_verified = True
         self._wake()
+        if self._room is Room.PASSED_THROUGH:
+            writer.discard()
+            self._storage.release(self.digest)
+            self._counters.passed_through += 1
+            return
         await _in_thread(writer.commit)
+        self._storage.keep(self.digest, self.length)
         self._counters.filled += 1
 
     # -- waking --------------------------------------------------------------------------------

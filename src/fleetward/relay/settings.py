@@ -57,7 +57,7 @@ class RelayLimits:
         partial_lifetime: how long the beginning of a blob waits for a resume.
         max_partials: beginnings of blobs; an upstream that breaks off each blob ends here.
         passthrough_linger: how long a blob that is not kept can still be had after it has come.
-        max_closure_documents: documents that one timestamp may lead to.
+        max_closure_documents: documents that one timestamp may lead to; 0 follows none.
         max_closure_bytes: all of them together; a lying upstream wastes no more.
         max_closure_blobs: blobs that one timestamp may lead to.
         closure_requests: documents of the closure asked for at once.
@@ -65,6 +65,7 @@ class RelayLimits:
         max_closure_retry: see `closure_retry`.
         prefetch_retry: pause before blobs that could not be prefetched are tried again.
         prefetch_tries: how often.
+        prefetch_pause: before a blob that gave way, or may not begin now, is begun again.
         max_clients: clients whose budgets are remembered; one that is pushed out begins anew.
         unknown_closure_factor: how many times larger the miss budget is while the relay does not
             know what the current timestamp needs (first start, dead upstream).
@@ -102,6 +103,7 @@ class RelayLimits:
     max_closure_retry: timedelta = timedelta(minutes=5)
     prefetch_retry: timedelta = timedelta(seconds=60)
     prefetch_tries: int = 5
+    prefetch_pause: timedelta = timedelta(seconds=1)
     max_clients: int = 16_384
     unknown_closure_factor: int = 10
 

@@ -32,6 +32,7 @@ from fleetward.wire.layout import (
 )
 
 _CHANNEL: Final = re.compile(r"channels/[^/]+/[^/]+\.json")
+_STANDING: Final = re.compile(r"fleet/[^/]+\.json|releases/[^/]+/(?:floor|policy)\.json")
 _Number = Annotated[int, msgspec.Meta(ge=1, le=9_999_999_999)]
 _Length = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
@@ -88,11 +89,13 @@ class TargetsHint:
 
     Attributes:
         channels: the channel documents that it names.
+        standing: what hosts read beside them at each update: floors, policies, the fleet's lists.
         targets: how many targets it names in all.
         delegations: roles that it delegates to, by name.
     """
 
     channels: tuple[DocumentHint, ...]
+    standing: tuple[DocumentHint, ...]
     targets: int
     delegations: tuple[str, ...]
 
@@ -183,12 +186,12 @@ def read_targets(content: bytes, limits: HintLimits = LIMITS) -> TargetsHint:
         raise DocumentError(
             f"targets metadata of {len(signed.targets)} targets and {len(delegated)} roles"
         )
-    channels = tuple(
-        _target_hint(name, target)
-        for name, target in signed.targets.items()
-        if _CHANNEL.fullmatch(name)
+    return TargetsHint(
+        _matching(_CHANNEL, signed.targets),
+        _matching(_STANDING, signed.targets),
+        len(signed.targets),
+        tuple(role.name for role in delegated),
     )
-    return TargetsHint(channels, len(signed.targets), tuple(role.name for role in delegated))
 
 
 def read_channel(hint: DocumentHint, content: bytes) -> Channel:
@@ -246,6 +249,12 @@ def _metadata_hint(role: str, meta: _Meta) -> DocumentHint:
     told = meta.hashes.get("sha256")
     digest = parse_sha256(told) if told is not None else None
     return DocumentHint(_path(metadata_path(role, meta.version)), meta.length, digest)
+
+
+def _matching(pattern: re.Pattern[str], targets: dict[str, _Target]) -> tuple[DocumentHint, ...]:
+    return tuple(
+        _target_hint(name, target) for name, target in targets.items() if pattern.fullmatch(name)
+    )
 
 
 def _target_hint(name: str, target: _Target) -> DocumentHint:
