@@ -140,7 +140,9 @@ def test_relays_hear_each_other_and_each_asks_once(tmp_path: Path) -> None:
 
 
 def test_a_relay_on_loopback_joins_and_tells_no_group(tmp_path: Path) -> None:
-    with two_machines() as (first, _second):
-        with running(first, UPPER, str(tmp_path), "127.0.0.1") as (_, joined):
-            assert joined == "joined 0"
-            assert "431DFFEF" not in first.run("print(open('/proc/net/igmp').read())")
+    with (
+        two_machines() as (first, _second),
+        running(first, UPPER, str(tmp_path), "127.0.0.1") as (_, joined),
+    ):
+        assert joined == "joined 0"
+        assert "431DFFEF" not in first.run("print(open('/proc/net/igmp').read())")
