@@ -29,8 +29,9 @@ def record(
 ) -> Record:
     """A record whose envelope begins with its number."""
     envelope = f"{number:06}".encode().ljust(length, b".")
-    carried = Carried(milliseconds_of(START) + number, "192.0.2.1", envelope)
-    return Record(HostId(f"{host:064x}"), source, way, carried)
+    since = milliseconds_of(START) + number
+    carried = Carried(since, "192.0.2.1", envelope)
+    return Record(HostId(f"{host:064x}"), source, way, since, carried)
 
 
 def number_of(one: Record) -> int:

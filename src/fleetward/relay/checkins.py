@@ -163,7 +163,8 @@ class CheckInPart:
         host = self._verified(carried)
         if host is None:
             return _MALFORMED
-        return self._keep([self._record(host, carried, request.peer, Way.STREAM)], frozenset())
+        record = self._record(host, carried, request.peer, Way.STREAM)
+        return self._keep([record], frozenset())
 
     def _received(self) -> int:
         return milliseconds_of(self._clock.now())
@@ -180,7 +181,7 @@ class CheckInPart:
 
     def _record(self, host: HostId, carried: Carried, peer: str, way: Way) -> Record:
         source = "" if self._is_downstream(peer) else client_of(_address(peer))
-        return Record(host, source, way, carried)
+        return Record(host, source, way, self._received(), carried)
 
     async def _keep(self, records: Sequence[Record], lost: frozenset[Fate]) -> Response:
         """Keep check-ins; `lost` are the fates with which one may be lost and the rest carried."""
@@ -205,7 +206,6 @@ class CheckInPart:
     async def _verified_batch(self, batch: Sequence[Carried], peer: str) -> list[Record] | None:
         """Return a batch's records; None where one of them is malformed or forged."""
         records: list[Record] = []
-        latest = self._received()
         for place, carried in enumerate(batch):
             if place % self._limits.verified_per_turn == 0:
                 await asyncio.sleep(0)
@@ -215,9 +215,7 @@ class CheckInPart:
             host = self._verified(carried)
             if host is None:
                 return None
-            received = min(carried.received, latest)
-            kept = Carried(received, carried.peer, carried.envelope, carried.hops)
-            records.append(self._record(host, kept, peer, Way.STREAM))
+            records.append(self._record(host, carried, peer, Way.STREAM))
         return records
 
     # -- over UDP -----------------------------------------------------------------------------------

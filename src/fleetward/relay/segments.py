@@ -1,7 +1,8 @@
 """The bytes of a spool's segments: records one after another, each of which stands for itself.
 
     record    F1 'F' 'W' C1 | length of the body (4) | crc32 of the body (4) | body
-    body      way (1) | hops (1) | time of receipt (8, ms since 1970) | host id (32)
+    body      way (1) | hops (1) | kept here since (8, ms since 1970)
+              | time of first receipt (8, the same) | host id (32)
               | length and ASCII of the address whose share it takes (1 + n)
               | length and ASCII of the address as first seen (1 + n) | envelope
 
@@ -24,7 +25,7 @@ from fleetward.wire.checkins import Carried, encoded_length
 
 _MARK: Final = b"\xf1FW\xc1"
 _HEAD: Final = struct.Struct(">4sII")
-_BODY: Final = struct.Struct(">BBQ32s")
+_BODY: Final = struct.Struct(">BBQQ32s")
 
 
 class Way(IntEnum):
@@ -42,12 +43,15 @@ class Record:
         host: who signed it.
         source: the address whose share it takes; empty where there is no such share.
         way: how it came.
+        since: when this relay got it, in milliseconds since 1970; its age counts from here, since
+            the time of first receipt is another relay's word.
         carried: the envelope, with time and address of its first receipt.
     """
 
     host: HostId
     source: str
     way: Way
+    since: int
     carried: Carried
 
     @property
@@ -62,7 +66,13 @@ def encode_record(record: Record) -> bytes:
     source, peer = record.source.encode("ascii"), carried.peer.encode("ascii")
     body = b"".join(
         (
-            _BODY.pack(record.way, carried.hops, carried.received, bytes.fromhex(record.host)),
+            _BODY.pack(
+                record.way,
+                carried.hops,
+                record.since,
+                carried.received,
+                bytes.fromhex(record.host),
+            ),
             bytes((len(source),)),
             source,
             bytes((len(peer),)),
@@ -137,11 +147,11 @@ def _next_whole(content: bytes, at: int) -> int:
 def _decode(body: bytes) -> Record | None:
     """Return the record in a body; None where it is none that this version writes."""
     try:
-        way, hops, received, host = _BODY.unpack_from(body)
+        way, hops, since, received, host = _BODY.unpack_from(body)
         source, at = _text(body, _BODY.size)
         peer, at = _text(body, at)
         carried = Carried(received, peer, body[at:], hops)
-        return Record(HostId(host.hex()), source, Way(way), carried)
+        return Record(HostId(host.hex()), source, Way(way), since, carried)
     except (struct.error, IndexError, ValueError, DocumentError):
         return None
 

@@ -281,8 +281,8 @@ class Spool:
         if not reading.records:
             self.counters.damaged += reading.damaged
             return None
-        live = tuple(r for r in reading.records if r.carried.received >= oldest)
-        expired = tuple(r for r in reading.records if r.carried.received < oldest)
+        live = tuple(r for r in reading.records if r.since >= oldest)
+        expired = tuple(r for r in reading.records if r.since < oldest)
         return Taken(live, expired, reading.damaged, Position(number, reading.end))
 
     def _content(self, number: int) -> bytes:
