@@ -1,5 +1,27 @@
 """What the fleet adds to the console."""
 
-from fleetward.console.parts import Part
+from collections.abc import MutableMapping
+from typing import Any
 
-PART = Part(name="fleet")
+from fleetward.console.fleet.care import care_for_ever
+from fleetward.console.ingest.wiring import ingest
+from fleetward.console.parts import AsgiApplication, Part
+
+
+def _ingest() -> AsgiApplication:
+    async def serve(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI's callables)
+        await ingest()(scope, receive, send)
+
+    return serve
+
+
+def _metrics() -> str:
+    return ingest().metrics() if ingest.cache_info().currsize else ""
+
+
+PART = Part(
+    name="fleet",
+    mounts=dict.fromkeys(("/v1/checkins", "/v1/inbox", "/v1/enroll"), _ingest),
+    background=(care_for_ever,),
+    metrics=_metrics,
+)
