@@ -201,6 +201,17 @@ class CarryLimits:
     max_enrolments: int = 64
     retry: timedelta = timedelta(seconds=30)
 
+    def __post_init__(self) -> None:
+        """Refuse a lifetime that would hide an inbox, or a host, for long.
+
+        Raises:
+            ConfigurationError: a lifetime over 30 s.
+        """
+        if self.inbox_lifetime > MAX_LIFETIME:
+            raise ConfigurationError(
+                f"a relay may keep an inbox for at most {MAX_LIFETIME.total_seconds():g} s"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class RelaySettings:
