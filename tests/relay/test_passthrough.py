@@ -242,12 +242,23 @@ def test_an_upstream_that_ignores_conditions_is_not_read_again(tmp_path: Path) -
 
 
 def test_a_date_and_a_length_confirm_too(tmp_path: Path) -> None:
-    script = answering(sending(b"one", OLD), sending(b"one", OLD), sending(b"longer", OLD))
+    same = sending(b"one", OLD, DATE)
+    script = answering(same, same, sending(b"longer", OLD, DATE))
     with running(tmp_path, script) as pair:
         for confirmed, body in ((0, b"one"), (1, b"one"), (1, b"longer")):
             assert pair.get("/x").body == body
             assert pair.relay.count("confirmed") == confirmed
             pair.relay.pass_time(301)
+
+
+def test_a_weak_date_confirms_nothing(tmp_path: Path) -> None:
+    """Two contents of one length within one second: the upstream's clock cannot tell them apart."""
+    now = DATE.removeprefix("Date: ")
+    first, second = (sending(body, f"Last-Modified: {now}", DATE) for body in (b"one", b"two"))
+    with running(tmp_path, answering(first, second)) as pair:
+        assert pair.get("/x").body == b"one"
+        pair.relay.pass_time(301)
+        assert pair.get("/x").body == b"two"
 
 
 def test_what_is_immutable_is_asked_for_once(tmp_path: Path) -> None:

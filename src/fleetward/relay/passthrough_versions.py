@@ -71,10 +71,10 @@ def continues(head: Head, writer: Writer) -> bool:
 
 
 def is_same(new: Version, old: Version) -> bool:
-    """Return whether a 200 brings what is kept: by its tag, else by its date and length."""
+    """Return whether a 200 brings what is kept: by its tag, else by its strong date and length."""
     if new.etag or old.etag:
         return new.etag == old.etag and new.length in {None, old.length}
-    is_dated = bool(new.modified) and new.modified == old.modified
+    is_dated = old.is_date_strong and new.modified == old.modified
     return is_dated and new.length is not None and new.length == old.length
 
 
