@@ -5,11 +5,14 @@ import json
 import os
 import threading
 
-from fleetward.httpd.message import Answer, FileBody, Request, Response
+from fleetward.httpd.message import Answer, FileBody, Repeatable, Request, Response
 
 
 class Echo:
-    """Answers with what it understood of the request; takes bodies on /upload."""
+    """Answers with what it understood of the request; takes bodies on /upload.
+
+    `/same` may be repeated, `/later` comes from a coroutine, `/promised` from a future.
+    """
 
     def max_body(self, method: str, path: str) -> int:
         return 1000 if path == "/upload" else 0
@@ -21,7 +24,17 @@ class Echo:
             return self._later(request)
         if request.path == "/late-bug":
             return self._late_bug()
+        if request.path == "/same":
+            return Repeatable(self._echo(request), lambda: True)
+        if request.path == "/promised":
+            return self._promise(request)
         return self._echo(request)
+
+    def _promise(self, request: Request) -> Answer:
+        loop = asyncio.get_running_loop()
+        promise: asyncio.Future[Response] = loop.create_future()
+        loop.call_soon(lambda: promise.cancelled() or promise.set_result(self._echo(request)))
+        return promise
 
     def _echo(self, request: Request) -> Response:
         seen = [request.method, request.path, request.query, request.body.decode("latin-1")]

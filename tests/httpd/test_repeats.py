@@ -18,8 +18,8 @@ from fleetward.httpd.message import Answer, FileBody, Repeatable, Request, Respo
 from fleetward.httpd.repeats import Repeats
 from fleetward.httpd.server import Server
 from httpd.rawhttp import Raw
+from httpd.recording import RecordingTransport
 from httpd.sample_repository import SMALL, TIMESTAMP, blob_url, make_repository, write
-from httpd.test_splits import RecordingTransport
 from support.fakes import FakeClock
 
 STAMP = "/metadata/timestamp.json"

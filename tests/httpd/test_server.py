@@ -51,7 +51,7 @@ def sockets(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def echo(sockets: None) -> Iterator[str]:  # noqa: ARG001 (the order of fixtures)
+def echo(sockets: None) -> Iterator[str]:
     with ServerThread(Echo()) as server:
         yield server.url
 

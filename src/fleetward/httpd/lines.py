@@ -128,25 +128,26 @@ class Line(asyncio.Transport):
     def on_events(self, events: int) -> None:
         """Do what the socket is ready for."""
         if events & EPOLLIN:
-            try:
-                received = self._receive(READ_BYTES)
-            except _NOTHING_YET:
-                pass
-            except ssl.SSLEOFError:
-                self._end_input()
-            except OSError as error:
-                self._lose(error)
-            else:
-                if received:
-                    self._protocol.data_received(received)
-                else:
-                    self._end_input()
-            if events == EPOLLIN:
-                return
+            self._read()
         elif not events & EPOLLOUT:
             self._lose(None)
-        if events & EPOLLOUT and not self._is_closed:
+        if events & EPOLLOUT and self._descriptor >= 0:
             self._flush()
+
+    def _read(self) -> None:
+        try:
+            received = self._receive(READ_BYTES)
+        except _NOTHING_YET:
+            return
+        except ssl.SSLEOFError:
+            received = b""
+        except OSError as error:
+            self._lose(error)
+            return
+        if received:
+            self._protocol.data_received(received)
+        else:
+            self._end_input()
 
     def _end_input(self) -> None:
         if self._protocol.eof_received():
@@ -154,12 +155,8 @@ class Line(asyncio.Transport):
         else:
             self.close()
 
-    @property
-    def _is_closed(self) -> bool:
-        return self._descriptor < 0
-
     def _watch(self, mask: int) -> None:
-        if mask != self._mask and not self._is_closed:
+        if mask != self._mask and self._descriptor >= 0:
             self._mask = mask
             self._pump.watch(self._descriptor, mask)
 
@@ -191,6 +188,9 @@ class Line(asyncio.Transport):
             self._protocol.pause_writing()
 
     def _flush(self) -> None:
+        if self._filler is not None and not self._queue:
+            self._filler()
+            return
         try:
             self._send_queue()
         except _WOULD_BLOCK:
@@ -199,7 +199,7 @@ class Line(asyncio.Transport):
             self._lose(error)
             return
         finally:
-            if self._is_full and self._queued <= LOW_WATER and not self._is_closed:
+            if self._is_full and self._queued <= LOW_WATER and self._descriptor >= 0:
                 self._is_full = False
                 self._protocol.resume_writing()
         if not self._queued:
@@ -309,7 +309,7 @@ class Line(asyncio.Transport):
         self._lose(None)
 
     def _lose(self, error: OSError | None) -> None:
-        if self._is_closed:
+        if self._descriptor < 0:
             return
         self._is_closing = True
         self._pump.drop(self._descriptor)

@@ -138,24 +138,27 @@ class FileSender:
 
     def _step(self) -> bool:
         """Send what is taken now; return whether that was all."""
-        budget = _TURN_BYTES
         channel = self._channel
         try:
             while self._head:
                 taken = channel.send_now(self._head)
                 self._head = self._head[taken:]
                 self.sent += taken
-            while self._left and budget > 0:
-                asked = min(self._left, budget, channel.bytes_at_once)
-                taken = channel.send_file_now(self._file, self._offset, asked)
-                if taken == 0:
-                    raise EOFError("a file was cut while it was sent")
-                self._offset += taken
-                self._left -= taken
-                self.sent += taken
-                budget -= taken
-                if taken < asked and self._left:
-                    break  # the client's buffer is full: the next call would only say so
+            return self._send_file(channel)
         except (BlockingIOError, InterruptedError):
             return False
+
+    def _send_file(self, channel: Channel) -> bool:
+        budget = _TURN_BYTES
+        while (left := self._left) and budget > 0:
+            asked = min(channel.bytes_at_once, left)
+            taken = channel.send_file_now(self._file, self._offset, asked)
+            if taken == 0:
+                raise EOFError("a file was cut while it was sent")
+            self._offset += taken
+            self._left = left - taken
+            self.sent += taken
+            budget -= taken
+            if taken < asked:
+                break  # the client's buffer is full: the next call would only say so
         return not self._left
