@@ -120,3 +120,11 @@ def test_what_the_agent_waits_for(site: Site) -> None:
         having_push(site, announcements=True, listen=("127.0.0.1",), port=port)
         agentd._listening(home, said.append)
     assert said[0].startswith("hears no announcements: cannot listen on 127.0.0.1")
+
+
+def test_an_idle_agent_holds_nothing_that_it_does_not_need() -> None:
+    """Its memory counts on every host; each of these costs megabytes."""
+    heavy = {"asyncio", "typer", "rich", "tuf", "zeroconf", "dns", "fleetward.agent.hearing"}
+    code = f"import sys, fleetward.cli.agentd; print(sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

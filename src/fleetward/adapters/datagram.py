@@ -4,10 +4,9 @@ Invariants: what listens on loopback alone joins no group and sends to none, so 
 tests or for one machine stays there; a datagram that is longer than asked for is seen to be so;
 sending never blocks and never raises for one destination that cannot be reached.
 
-Deliberately not here: what datagrams mean, and how often they are sent.
+Deliberately not here: what datagrams mean, how often they are sent, names (adapters.resolving).
 """
 
-import asyncio
 import contextlib
 import errno
 import ipaddress
@@ -234,20 +233,6 @@ def _send(sender: socket.socket, datagram: bytes, destination: Destination) -> i
     except OSError:  # unreachable, refused by a rule, or no room: an announcement may be lost
         return 0
     return 1
-
-
-async def resolve(targets: Iterable[tuple[str, int]]) -> list[Destination]:
-    """Return the first address of each host and port now; names that do not resolve are left out.
-
-    Called in an event loop, since asking a name server takes time.
-    """
-    loop = asyncio.get_running_loop()
-    found: list[Destination] = []
-    for host, port in targets:
-        with contextlib.suppress(OSError, UnicodeError):
-            address = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0][4][0]
-            found.append(Destination(str(address), port))
-    return found
 
 
 def receive(

@@ -14,7 +14,6 @@ from fleetward.adapters.clock import SystemClock
 from fleetward.adapters.disk import SystemDisk
 from fleetward.adapters.entropy import SystemEntropy
 from fleetward.agent.bell import ThreadBell
-from fleetward.agent.hearing import Ears, hear_in_thread
 from fleetward.agent.home import Home
 from fleetward.agent.longpolls import LongPolls
 from fleetward.agent.running import run_loop
@@ -51,6 +50,11 @@ def _listening(home: Home, log: Callable[[str], None]) -> Listening:
     try:
         push = load_agent_settings(home.disk, home.path).push
         if push.announcements:
+            from fleetward.agent.hearing import (  # noqa: PLC0415 (where it is asked for)
+                Ears,
+                hear_in_thread,
+            )
+
             hear_in_thread(Ears.open(push), lambda: bell.after, bell.ring, clock)
             log(f"hears announcements on port {push.port}/udp")
     except FleetwardError as error:

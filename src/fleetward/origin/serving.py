@@ -14,9 +14,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from fleetward.adapters.datagram import interfaces_for, resolve, send
+from fleetward.adapters.datagram import interfaces_for, send
 from fleetward.adapters.disk import Disk, Kind
 from fleetward.adapters.entropy import SystemEntropy
+from fleetward.adapters.resolving import resolve
 from fleetward.core.limits import MetadataLimits
 from fleetward.errors import ConfigurationError, DocumentError
 from fleetward.httpd.background import Ready, serve

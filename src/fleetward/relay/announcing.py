@@ -9,7 +9,8 @@ once, since none asks for what it already has.
 import asyncio
 from collections.abc import Iterable, Mapping
 
-from fleetward.adapters.datagram import Destination, interfaces_for, resolve, send
+from fleetward.adapters.datagram import Destination, interfaces_for, send
+from fleetward.adapters.resolving import resolve
 from fleetward.config.addresses import split_host_and_port
 from fleetward.config.relay import PushSettings
 from fleetward.relay.lifetime import Lifetime
