@@ -245,7 +245,7 @@ class Storage:
         await self._is_read.wait()
         async with self._changing:
             self.release(digest)
-            await self._look(digest)
+            await self._look(digest, length)
             room, victims = self._judge(digest, length)
             if room is Room.KEPT:
                 self._reserved[digest] = length
@@ -296,26 +296,31 @@ class Storage:
 
     # -- looking and removing ------------------------------------------------------------------
 
-    async def _look(self, coming: Sha256 | None = None) -> None:
-        """Look at the free space and at what waits for a resume."""
+    async def _look(self, coming: Sha256 | None = None, length: int = 0) -> None:
+        """Look at the free space and at what waits for a resume.
+
+        Args:
+            coming: a blob that is about to come, if one is.
+            length: its length.
+        """
         active = {*self._reserved, *self._passing, coming}
         partials = await asyncio.to_thread(lambda: list(self._store.partials()))
         idle = [partial for partial in partials if partial.digest not in active]
         self._partial_bytes = sum(partial.length for partial in idle)
         self._landed = sum(one.length for one in partials if one.digest in active)
-        await self._drop_partials(sorted(idle, key=lambda partial: partial.used))
+        await self._drop_partials(sorted(idle, key=lambda partial: partial.used), length)
         try:
             self._free = await asyncio.to_thread(self._free_space)
         except OSError:
             self._counters.disk_errors += 1
 
-    async def _drop_partials(self, idle: list[PartialBlob]) -> None:
+    async def _drop_partials(self, idle: list[PartialBlob], coming: int) -> None:
         """Drop beginnings of blobs that are too old or too many, or do not fit the quota."""
         oldest = self._now() - self._limits.partial_lifetime.total_seconds()
         quota = self._settings.quota
         surplus = len(idle) - self._limits.max_partials
         for number, partial in enumerate(idle):
-            is_over = bool(quota) and self._taken > quota
+            is_over = bool(quota) and self._taken + coming > quota
             if not (is_over or number < surplus or 0 < partial.used < oldest):
                 continue
             self._partial_bytes -= partial.length
