@@ -4,6 +4,11 @@ from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.state import StateApps
 
+# REPLACE would remove a row without the trigger of DELETE: no seq but the next may come.
+_SQLITE_INSERT = """CREATE TRIGGER audit_entry_no_replace BEFORE INSERT ON audit_entry
+       WHEN NEW.seq <> (SELECT COALESCE(MAX(seq), 0) + 1 FROM audit_entry)
+       BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"""
+
 _SQLITE = """CREATE TRIGGER audit_entry_no_{lower} BEFORE {event} ON audit_entry
        BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"""
 
@@ -20,7 +25,8 @@ _POSTGRESQL = (
 def _statements(vendor: str) -> tuple[str, ...]:
     if vendor == "postgresql":
         return _POSTGRESQL
-    return tuple(_SQLITE.format(event=event, lower=event.lower()) for event in ("UPDATE", "DELETE"))
+    refusals = (_SQLITE.format(event=event, lower=event.lower()) for event in ("UPDATE", "DELETE"))
+    return (*refusals, _SQLITE_INSERT)
 
 
 def protect(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
