@@ -42,7 +42,7 @@ def updates(home: Home) -> Callable[[], tuple[UpdateReport, timedelta]]:
     return update
 
 
-def _listening(home: Home, log: Callable[[str], None]) -> Listening:
+def listening(home: Home, log: Callable[[str], None]) -> Listening:
     """Return what waits between runs: for the long poll, and for announcements where asked."""
     clock, entropy = SystemClock(), SystemEntropy()
     polls = LongPolls(lambda network: http_session(network, clock))
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
 
     try:
         log(f"agent at {home.path} begins")
-        run_loop(updates(home), SystemClock(), SystemEntropy(), log, wait=_listening(home, log))
+        run_loop(updates(home), SystemClock(), SystemEntropy(), log, wait=listening(home, log))
     except _EndedError:
         log("ended")
     return 0
