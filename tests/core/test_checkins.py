@@ -280,6 +280,7 @@ def test_a_relay_that_holds_check_ins_back_does_not_make_a_host_look_alive() -> 
     desk = Desk()
     desk.take(*(arrival(n) for n in range(1, 10)))
     ruling = desk.take(arrival(10, delay=timedelta(hours=1)))
+    assert ruling.seen is not None
     assert START + 10 * MINUTE <= ruling.seen <= START + 20 * MINUTE
 
 
@@ -298,11 +299,24 @@ def test_a_clock_set_forward_is_believed_at_once() -> None:
     assert ruling.clock.offset == -timedelta(hours=4)
 
 
-def test_what_was_received_before_does_not_move_the_measure_back() -> None:
+def test_a_newer_one_that_another_relay_received_earlier_moves_the_measure_not_back() -> None:
     desk = Desk()
-    desk.take(arrival(9, delay=MINUTE))
-    ruling = desk.take(arrival(3, delay=2 * MINUTE))
-    assert ruling.clock == Clock(MINUTE, START + 10 * MINUTE)
+    desk.take(arrival(3, delay=5 * MINUTE))
+    ruling = desk.take(arrival(4))
+    assert ruling.clock == Clock(timedelta(), START + 8 * MINUTE)
+    assert ruling.seen == START + 4 * MINUTE
+
+
+def test_a_replay_is_no_sign_of_life_and_says_nothing_of_the_clock() -> None:
+    """A relay drops what is new and sends the old again, for hours."""
+    desk = Desk()
+    desk.take(arrival(1), arrival(2))
+    known = desk.clock
+    for hours in range(1, 30):
+        late = timedelta(hours=hours)
+        assert desk.take(arrival(2, delay=late)).seen is None
+        assert desk.take(arrival(1, delay=late)).seen is None
+    assert desk.clock == known
 
 
 # -- properties ----------------------------------------------------------------------------------

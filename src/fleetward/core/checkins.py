@@ -185,7 +185,7 @@ class Ruling:
         epoch: what is now known of its epoch.
         clock: what is now believed of the host's clock.
         seen: when the host was certainly alive, by the receiver's clock: a delay that a relay
-            added is taken off.
+            added is taken off. None where its status is not taken: a replay is no sign of life.
         store: events to store, each new for its epoch, in order.
         refused: events beyond the window, which are sent again once the gap is filled.
         skipped: check-in numbers left out just before this one.
@@ -195,7 +195,7 @@ class Ruling:
     standing: Standing
     epoch: Epoch
     clock: Clock
-    seen: datetime
+    seen: datetime | None
     store: tuple[EventMark, ...] = ()
     refused: tuple[EventMark, ...] = ()
     skipped: int = 0
@@ -221,6 +221,8 @@ def rule(
     before = _epoch_of(known, arrival)
     store, refused, twice = _new_events(before, arrival, stored, limits)
     clock, seen = _clock(known.clock, arrival, limits)
+    if known.clock is not None and not standing.takes_status:
+        clock, seen = known.clock, None
     signs = {sign} if sign else set()
     if twice:
         signs.add(CloneSign.ONE_EVENT)

@@ -80,6 +80,7 @@ class Ingest:
         opener: Opener,
         clock: Clock,
         limits: BatchLimits | None = None,
+        executors: tuple[Executor, Executor] | None = None,
     ) -> None:
         """Prepare.
 
@@ -88,11 +89,14 @@ class Ingest:
             opener: opens envelopes.
             clock: the console's.
             limits: how much goes at once.
+            executors: the one writer's, and the readers'; threads unless given.
         """
         self._consoles = consoles
         self._clock = clock
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="ingest-writer")
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="ingest-reader")
+        self._writer, self._readers = executors or (
+            ThreadPoolExecutor(1, thread_name_prefix="ingest-writer"),
+            ThreadPoolExecutor(READERS, thread_name_prefix="ingest-reader"),
+        )
         self._batcher = Batcher(opener, self._store, self._writer, limits)
         self.counts = dict.fromkeys(Verdict, 0)
 

@@ -272,7 +272,7 @@ class _Decision:
         ruling = rule(known, arrival, self._stored(arrival))
         self._take_events(ruling)
         if presence is None:
-            presence = PresenceRow(ruling.epoch, ruling.seen, arrival.received, ruling.clock)
+            presence = PresenceRow(ruling.epoch, arrival.received, arrival.received, ruling.clock)
             key.presence = presence
         changed = self._take_status(ruling, presence)
         self._take_epoch(ruling, presence)
@@ -309,10 +309,10 @@ class _Decision:
                 )
 
     def _take_status(self, ruling: Ruling, presence: PresenceRow) -> bool:
+        if ruling.seen is None or self.key.standing != KeyStanding.ACTIVE:
+            return False
         presence.seen = max(presence.seen, ruling.seen)
         presence.clock = ruling.clock
-        if not ruling.standing.takes_status or self.key.standing != KeyStanding.ACTIVE:
-            return False
         said = self.said
         changed = presence.content != said.content
         presence.received = self.delivery.received
