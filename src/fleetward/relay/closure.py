@@ -131,7 +131,7 @@ class Tracing:
         """Return the closure of a timestamp.
 
         Raises:
-            DocumentError: it is no timestamp.
+            DocumentError: it is no timestamp, or leads to more than it may.
             NetworkError: a document could not be fetched now.
             DiskError: the disk is failing.
         """
@@ -169,6 +169,8 @@ class Tracing:
         """Note a document that is missing or malformed, and go on without it."""
         try:
             yield
+        except _TooMuchError:
+            raise
         except (NotFoundError, DigestError, DocumentError) as error:
             self.problems.append(f"{hint.path.path}: {error}")
 
@@ -352,6 +354,8 @@ class ClosurePart:
             await self._take(closure)
         except (NetworkError, DocumentError, DiskError) as error:
             self._problem = str(error)
+            if isinstance(error, DocumentError):
+                self._tracing = None
             return False
         finally:
             self._is_settled = True
