@@ -354,6 +354,87 @@ def test_too_many_questions_at_once_are_503(tmp_path: Path) -> None:
             client.socket.close()
 
 
+# -- HEAD ---------------------------------------------------------------------------------------------
+
+
+def methods(pair: Pair) -> list[str]:
+    return [asked.method for asked in pair.upstream.asked]
+
+
+def test_a_head_does_not_fetch_the_file(tmp_path: Path) -> None:
+    """A SEP client looks at 120 MB before it decides for a delta."""
+    described = head(len(BIG), 'ETag: "v1"', OLD, DATE)
+
+    async def script(asked: Asked, out: Out) -> bool:
+        await out.send(described, b"" if asked.method == "HEAD" else BIG)
+        return True
+
+    with running(tmp_path, script) as pair:
+        answer = pair.get("/x", method="HEAD")
+        assert answer.headers["content-length"] == str(len(BIG))
+        assert (answer.headers["etag"], answer.headers["last-modified"]) == ('"v1"', OLD_DATE)
+        assert answer.headers["x-fleetward-verified"] == "no"
+        assert pair.get("/x", 'If-None-Match: "v1"', method="HEAD").status == 304
+        assert methods(pair) == ["HEAD", "HEAD"]
+        assert pair.get("/x").body == BIG
+        assert pair.get("/x", method="HEAD").headers["content-length"] == str(len(BIG))
+        assert methods(pair) == ["HEAD", "HEAD", "GET"]
+
+
+def test_a_head_of_what_is_coming_asks_nothing(tmp_path: Path) -> None:
+    async def slow(_: Asked, out: Out) -> bool:
+        await out.send(head(len(BIG)), BIG[:10])
+        await upstream.event("go").wait()
+        await out.send(BIG[10:])
+        return True
+
+    with Upstream(slow) as upstream, TestPassthrough(tmp_path, settings_of(upstream.url)) as relay:
+        with Raw(relay.url) as client:
+            client.send(b"GET /passthrough/up/x HTTP/1.1\r\nHost: a\r\n\r\n")
+            wait_until(lambda: relay.count("upstream_bytes") > 0)
+            assert relay.get("/x", method="HEAD").headers["content-length"] == str(len(BIG))
+            upstream.go("go")
+            assert client.answer().body == BIG
+        assert len(upstream.asked) == 1
+
+
+@pytest.mark.parametrize("status", ["405 Method Not Allowed", "501 Not Implemented"])
+def test_an_upstream_without_head(tmp_path: Path, status: str) -> None:
+    async def script(asked: Asked, out: Out) -> bool:
+        is_head = asked.method == "HEAD"
+        await out.send(head(0, status=status) if is_head else head(3) + b"abc")
+        return True
+
+    with running(tmp_path, script) as pair:
+        assert pair.get("/x", method="HEAD").headers["content-length"] == "3"
+        assert methods(pair) == ["HEAD", "GET"]
+
+
+def test_a_head_of_unknown_length_needs_the_file(tmp_path: Path) -> None:
+    async def script(asked: Asked, out: Out) -> bool:
+        told = head(None, "Transfer-Encoding: chunked")
+        await out.send(told, b"" if asked.method == "HEAD" else b"3\r\nabc\r\n0\r\n\r\n")
+        return True
+
+    with running(tmp_path, script) as pair:
+        assert pair.get("/x", method="HEAD").headers["content-length"] == "3"
+        assert methods(pair) == ["HEAD", "GET"]
+
+
+def test_a_head_of_what_is_not_there(tmp_path: Path) -> None:
+    with running(tmp_path, sending(b"", status="404 Not Found")) as pair:
+        assert pair.get("/x", method="HEAD").status == 404
+        assert pair.get("/x").status == 404
+        assert len(pair.asked) == 1
+
+
+def test_a_head_while_the_upstream_is_in_trouble(tmp_path: Path) -> None:
+    with running(tmp_path, sending(b"", "Retry-After: 99", status="503 Busy")) as pair:
+        assert pair.get("/x", method="HEAD").status == 503
+        assert pair.get("/y", method="HEAD").status == 503
+        assert len(pair.asked) == 1
+
+
 # -- lengths -----------------------------------------------------------------------------------------
 
 

@@ -17,24 +17,31 @@ known is served with a warning, up to `max_stale`: an outage must not look like 
 
 import asyncio
 from datetime import timedelta
+from typing import Final
 
 from fleetward.config.relay import PassthroughSettings
-from fleetward.errors import NetworkError
+from fleetward.errors import DiskError, NetworkError, NotFoundError
 from fleetward.httpd.message import Answer, FileBody, Request, Response
 from fleetward.relay.absent import AbsentNames
 from fleetward.relay.addresses import CheckedResolver
 from fleetward.relay.flights import Flights
 from fleetward.relay.passthrough_answers import (
     UNVERIFIED,
+    answer_described,
     answer_kept,
     answer_retrieved,
     client_max_age,
 )
-from fleetward.relay.passthrough_file import Kept
+from fleetward.relay.passthrough_asking import asked, refusal
+from fleetward.relay.passthrough_file import Kept, Version
 from fleetward.relay.passthrough_fill import Outcome, Retrieval
 from fleetward.relay.passthrough_ground import PassthroughGround, RefusedError
 from fleetward.relay.passthrough_rules import Wanted
+from fleetward.relay.passthrough_versions import described
 from fleetward.relay.settings import RelayLimits
+
+_NO_HEAD: Final = frozenset({405, 501})
+"""What servers answer that know no HEAD: then the file itself is asked for."""
 
 
 class Passthrough:
@@ -54,6 +61,7 @@ class Passthrough:
         self.resolver = resolver
         self._limits = ground.limits
         self._flights: Flights[str, None] = Flights()
+        self._looks: Flights[str, Version | None] = Flights()
         self._retrievals: dict[str, Retrieval] = {}
         names = RelayLimits(
             absent_lifetime=self._limits.absent_lifetime, max_absent=self._limits.max_absent
@@ -108,15 +116,43 @@ class Passthrough:
         retrieval = self._retrievals.get(wanted.key)
         if retrieval is not None:
             self.ground.counters.coalesced += 1
-        elif self._may_ask(wanted):
-            retrieval = self._begin(wanted, kept)
-        else:
+        elif not self._may_ask(wanted):
             return self._fail(request, kept)
+        elif request.method == "HEAD" and kept is None:
+            return self._look(request, wanted)
+        else:
+            retrieval = self._begin(wanted, kept)
         return self._wait(request, wanted, kept, retrieval)
+
+    async def _look(self, request: Request, wanted: Wanted) -> Response:
+        """Answer HEAD of a file that is not here with the upstream's word, without fetching it."""
+        looks = self._looks
+        look = looks.join(wanted.key, lambda: self._look_upstream(wanted))
+        version = await asyncio.shield(look)
+        if version is None:
+            is_absent = self._absent.knows(wanted.key)
+            return self._not_found if is_absent else self._fail(request, None)
+        answer = answer_described(request, version)
+        if answer is not None:
+            return answer
+        retrieval = self._retrievals.get(wanted.key) or self._begin(wanted, None)
+        return await self._wait(request, wanted, None, retrieval)
+
+    async def _look_upstream(self, wanted: Wanted) -> Version | None:
+        try:
+            async with asked(self.ground, wanted, method="HEAD") as response:
+                if response.status in _NO_HEAD:
+                    return Version(target=wanted.target, tag="")
+                if response.status != 200:
+                    raise refusal(self.ground, response)
+                return described(response, wanted.target, self.ground.now())
+        except NetworkError as error:
+            self._judge(wanted, error)
+            return None
 
     def _may_ask(self, wanted: Wanted) -> bool:
         is_known_as_refused = self._refused.knows(wanted.key)
-        has_room = len(self._retrievals) < self._limits.max_fills
+        has_room = self.asking < self._limits.max_fills
         return has_room and not is_known_as_refused and not self.is_paused
 
     def _begin(self, wanted: Wanted, kept: Kept | None) -> Retrieval:
@@ -130,24 +166,27 @@ class Passthrough:
             await retrieval.run()
         finally:
             del self._retrievals[retrieval.wanted.key]
-            self._judge(retrieval)
+            self._judge(retrieval.wanted, retrieval.failure)
 
-    def _judge(self, retrieval: Retrieval) -> None:
-        """Remember what the outcome says of the file and of the upstream."""
-        key, failure = retrieval.wanted.key, retrieval.failure
-        if retrieval.outcome is Outcome.ABSENT:
-            self.ground.store.remove(key)
-            self._absent.note(key)
+    def _judge(self, wanted: Wanted, failure: NetworkError | DiskError | None) -> None:
+        """Remember what the end of a question says of the file and of the upstream."""
         if failure is None:
             self._failures = 0
-            return
+        elif isinstance(failure, NotFoundError):
+            self._failures = 0
+            self.ground.store.remove(wanted.key)
+            self._absent.note(wanted.key)
+        else:
+            self._judge_trouble(wanted, failure)
+
+    def _judge_trouble(self, wanted: Wanted, failure: NetworkError | DiskError) -> None:
         self.ground.counters.failures += 1
         if isinstance(failure, RefusedError):
-            self._refused.note(key)
-        if isinstance(failure, RefusedError) and not failure.is_of_upstream:
-            return
-        if isinstance(failure, NetworkError):
-            self._pause(failure.pause if isinstance(failure, RefusedError) else 0)
+            self._refused.note(wanted.key)
+            if failure.is_of_upstream:
+                self._pause(failure.pause)
+        elif isinstance(failure, NetworkError):
+            self._pause(0)
 
     def _pause(self, told: int) -> None:
         limits = self._limits
@@ -206,6 +245,7 @@ class Passthrough:
             await asyncio.Event().wait()
         finally:
             await self._flights.cancel()
+            await self._looks.cancel()
             self.ground.client.close()
 
     @property
@@ -216,4 +256,4 @@ class Passthrough:
     @property
     def asking(self) -> int:
         """Return how many questions are under way."""
-        return len(self._retrievals)
+        return len(self._retrievals) + len(self._looks)

@@ -71,6 +71,17 @@ def answer_retrieved(request: Request, retrieval: Retrieval) -> Response | None:
     return _represent(selection, headers, body)
 
 
+def answer_described(request: Request, version: Version) -> Response | None:
+    """Return the answer to HEAD from what the upstream said of a file that is not here.
+
+    None where it did not tell the length, which only the file itself can tell then.
+    """
+    if version.length is None:
+        return None
+    selection, headers = _selected(request, version, version.length)
+    return _represent(selection, headers, FileBody(-1, HEAD_BYTES, version.length))
+
+
 def _selected(
     request: Request, version: Version, length: int
 ) -> tuple[Selection, tuple[tuple[str, str], ...]]:

@@ -9,25 +9,21 @@ A retrieval is a task of its own, one per URL at a time. Rules:
 3. Another content begins another file and cuts those who read the one before it.
 4. A body whose length nobody tells reaches waiters once its end is there. Where the end of the
    connection is the only sign of that, or the upstream says no-store, it is passed on and not kept.
-5. Redirects are followed only where the rules allow it, and a few at most.
 """
 
 import asyncio
 import contextlib
 import enum
-import re
 from collections.abc import Callable, Iterator
-from typing import Final
 
 from fleetward.errors import DiskError, NetworkError, NotFoundError
 from fleetward.httpd.client import UpstreamResponse
 from fleetward.relay.bandwidth import PURPOSE, Need, Purpose
+from fleetward.relay.passthrough_asking import asked, refusal
 from fleetward.relay.passthrough_file import HEAD_BYTES, Kept, Writer
 from fleetward.relay.passthrough_ground import PassthroughGround, RefusedError
 from fleetward.relay.passthrough_rules import Wanted
 from fleetward.relay.passthrough_versions import continues, described, is_same, may_be_kept
-
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 class Outcome(enum.Enum):
@@ -46,7 +42,7 @@ class Retrieval:
     Attributes:
         wanted: what.
         outcome: so far.
-        failure: why it ended badly.
+        failure: why it ended without a content, or in the middle of one.
         generation: counts up when the content turns into another.
         writer: the content; None before there is one.
     """
@@ -114,7 +110,8 @@ class Retrieval:
         try:
             with self.held():
                 await self._ask_until_whole()
-        except NotFoundError:
+        except NotFoundError as error:
+            self.failure = error
             self.outcome = Outcome.ABSENT
         except (NetworkError, DiskError) as error:
             self._fail(error)
@@ -179,40 +176,20 @@ class Retrieval:
     # -- one request -------------------------------------------------------------------------------
 
     async def _ask(self) -> None:
-        place = self.wanted
-        seen = {place.target}
-        while True:
-            self._ground.counters.upstream_requests += 1
-            async with await self._ground.client.get(place.target, self._headers()) as response:
-                if response.status not in _REDIRECTS:
-                    await self._take(response)
-                    return
-                place = self._redirected(place, response)
-            if place.target in seen or len(seen) > self._ground.limits.max_redirects:
-                self._ground.counters.refused_redirects += 1
-                raise RefusedError(f"{self._ground.client.endpoint} redirects in a circle")
-            seen.add(place.target)
-
-    def _redirected(self, place: Wanted, response: UpstreamResponse) -> Wanted:
-        try:
-            return self._ground.rules.redirected(place, response.headers.get(b"location", b""))
-        except NetworkError as error:
-            self._ground.counters.refused_redirects += 1
-            raise RefusedError(str(error)) from error
+        async with asked(self._ground, self.wanted, self._headers()) as response:
+            await self._take(response)
 
     def _headers(self) -> tuple[tuple[str, str], ...]:
-        via = ("Via", f"1.1 {self._ground.via}")
         if self.writer is not None:
-            resume = (
+            return (
                 ("Range", f"bytes={self.writer.length}-"),
                 ("If-Range", self.writer.version.resume_validator),
             )
-            return (via, *resume)
         if self._kept is None:
-            return (via,)
+            return ()
         version = self._kept.version
         conditions = (("If-None-Match", version.etag), ("If-Modified-Since", version.modified))
-        return (via, *(row for row in conditions if row[1]))
+        return tuple(row for row in conditions if row[1])
 
     async def _take(self, response: UpstreamResponse) -> None:
         status = response.status
@@ -225,18 +202,8 @@ class Retrieval:
             await self._ask()
         elif status == 304 and self._kept is not None and self.writer is None:
             self._confirm(self._kept)
-        elif status in {404, 410}:
-            raise NotFoundError("the upstream does not have it", status)
         else:
-            raise self._refusal(response)
-
-    def _refusal(self, response: UpstreamResponse) -> RefusedError:
-        told = response.headers.get(b"retry-after", b"")
-        return RefusedError(
-            f"{self._ground.client.endpoint} answered {response.status}",
-            is_of_upstream=response.status == 429 or response.status >= 500,
-            pause=int(told) if re.fullmatch(rb"\d{1,6}", told) else 0,
-        )
+            raise refusal(self._ground, response)
 
     def _confirm(self, kept: Kept) -> None:
         self._ground.store.confirm(kept.key, self._ground.now())
