@@ -37,7 +37,6 @@ class Host:
         self.folder = folder / self.name / "rules"
         self.wanted = wanted
         self.is_done = threading.Event()
-        self._is_begun = False
 
     def make(self, relay: str, root: bytes) -> None:
         """Make the agent and install what there is."""
@@ -72,7 +71,7 @@ class Host:
         return update
 
     def _progress(self, doing: str, done: int, total: int) -> None:
-        if done == total and doing.startswith("fetch"):
+        if done == total:
             say("blob", self.name)
 
 

@@ -58,6 +58,7 @@ def link(names: tuple[str, str], mbit: float, delay: float) -> Iterator[None]:
             yield
         finally:
             emulator.terminate()
+            emulator.stdout.read()
 
 
 @contextmanager
