@@ -293,9 +293,8 @@ def main() -> None:
     wrk = os.environ.get("WRK_BIN") or shutil.which("wrk")
     if wrk is None:
         sys.exit("wrk is not in PATH: install it, or set WRK_BIN")
-    seconds, rounds, loads = options.seconds, options.rounds, (64, 256)
-    if options.quick:
-        seconds, rounds, loads = 1, 1, (64,)
+    loads = [64] if options.quick else [64, 256]
+    seconds, rounds = (1, 1) if options.quick else (options.seconds, options.rounds)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o755)

@@ -33,7 +33,12 @@ class Echo:
     def _promise(self, request: Request) -> Answer:
         loop = asyncio.get_running_loop()
         promise: asyncio.Future[Response] = loop.create_future()
-        loop.call_soon(lambda: promise.cancelled() or promise.set_result(self._echo(request)))
+
+        def keep() -> None:
+            if not promise.cancelled():
+                promise.set_result(self._echo(request))
+
+        loop.call_soon(keep)
         return promise
 
     def _echo(self, request: Request) -> Response:

@@ -150,7 +150,9 @@ class HeadReader:
         target, headers, hosts = self._target, self._headers, self._hosts
         self._target, self._headers, self._hosts = b"", {}, 0
         line_end = raw.find(b"\r\n")
-        if not raw.endswith((b" HTTP/1.1", b" HTTP/1.0"), 0, line_end):
+        # The parser forgives bare line ends before the method, and more than one space.
+        is_strict = raw[:1].isalpha() and raw.count(b" ", 0, line_end) == 2
+        if not is_strict or not raw.endswith((b" HTTP/1.1", b" HTTP/1.0"), 0, line_end):
             raise RefusedRequestError(400, "not an HTTP/1.1 request")
         is_1_0 = self._parser.get_http_version() == "1.0"
         if hosts != 1 and not (is_1_0 and hosts == 0):
