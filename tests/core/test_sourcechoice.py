@@ -25,6 +25,7 @@ from fleetward.core.sourcechoice import (
     is_better,
     learn,
     plan,
+    worst_of,
 )
 from support.fakes import START
 
@@ -247,6 +248,16 @@ def test_pauses_double_up_to_the_most(fault: Fault) -> None:
         assert is_aside(memory.track("http://c0"), NOW)
     assert not is_aside(memory.track("http://c0"), NOW + pause.most)
     assert not is_aside(memory.track("http://c0"), NOW - timedelta(days=400))
+
+
+def test_the_worst_of_two_faults_counts() -> None:
+    assert worst_of(
+        {"a": Fault.STALE, "b": Fault.FAILED}, {"a": Fault.FAILED, "b": Fault.FALSE}
+    ) == {
+        "a": Fault.STALE,
+        "b": Fault.FALSE,
+    }
+    assert worst_of() == {}
 
 
 def test_where_all_are_aside_the_one_that_comes_back_first_is_asked() -> None:

@@ -25,7 +25,7 @@ from fleetward.config.agent import AgentSettings, Subscription
 from fleetward.core.fleet import Relays
 from fleetward.core.names import ProductName
 from fleetward.core.rollout import HostPlace
-from fleetward.core.sourcechoice import Fault
+from fleetward.core.sourcechoice import Fault, worst_of
 from fleetward.errors import (
     BusyError,
     ClockError,
@@ -35,6 +35,7 @@ from fleetward.errors import (
     FleetwardError,
     NetworkError,
     RejectedError,
+    RollbackError,
     RolledBackError,
     TrustError,
 )
@@ -211,7 +212,7 @@ class Agent:
                 blobs.sources = poll.blobs_after(view.source, view.faults(), view.relays)
                 for follower in followers:
                     follower.follow(view.documents, HostPlace(host, self.settings.rings))
-                poll.finish(view.fresh, {**view.faults(), **blobs.faults()})
+                poll.finish(view.fresh, worst_of(view.faults(), blobs.faults()))
             reports = tuple(follower.report() for follower in followers)
             if failure is None and not any(report.error for report in reports):
                 blobs.discard()
@@ -255,7 +256,8 @@ def blame(error: FleetwardError, asked: Sequence[str]) -> dict[str, Fault]:
     """
     if isinstance(error, ClockError | ExpiredError):
         return {}
-    return dict.fromkeys(asked, Fault.FAILED)
+    is_old = isinstance(error, RollbackError)
+    return dict.fromkeys(asked, Fault.STALE if is_old else Fault.FAILED)
 
 
 def load_last_check(home: Home) -> LastCheck | None:

@@ -19,7 +19,7 @@ Deliberately not here: looking for candidates (discovery), the network, the file
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, IntEnum
@@ -64,11 +64,20 @@ class Candidate:
 
 
 class Fault(Enum):
-    """Why a source is put aside."""
+    """Why a source is put aside; a later one is worse."""
 
     FAILED = "failed"
     STALE = "stale"
     FALSE = "false"
+
+
+def worst_of(*faults: Mapping[str, Fault]) -> dict[str, Fault]:
+    """Return the worst fault of each source, by URL."""
+    gravity = list(Fault)
+    found: dict[str, Fault] = {}
+    for url, fault in (pair for each in faults for pair in each.items()):
+        found[url] = max(fault, found.get(url, fault), key=gravity.index)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
