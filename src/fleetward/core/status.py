@@ -39,18 +39,20 @@ def require(holds: bool, complaint: str) -> None:  # noqa: FBT001 (an assertion 
 
 def require_number(name: str, number: int, least: int = 0) -> None:
     """Refuse a number outside `least` to what JSON holds exactly."""
-    require(least <= number <= STATUS.number, f"{name} is out of range: {number}")
+    if not least <= number <= STATUS.number:
+        raise DocumentError(f"{name} is out of range: {number}")
 
 
 def require_utc(name: str, instant: datetime) -> None:
     """Refuse an instant that is not in UTC."""
-    require(instant.utcoffset() == timedelta(0), f"{name} is not in UTC: {instant}")
+    if instant.utcoffset() != timedelta(0):
+        raise DocumentError(f"{name} is not in UTC: {instant}")
 
 
 def require_text(name: str, text: str) -> None:
     """Refuse a text that is long, or has line ends or terminal escapes in it."""
-    is_short = len(text) <= STATUS.text_chars
-    require(is_short and text.isprintable(), f"{name} is not a short line: {text[:80]!r}")
+    if len(text) > STATUS.text_chars or not text.isprintable():
+        raise DocumentError(f"{name} is not a short line: {text[:80]!r}")
 
 
 def require_names(
@@ -92,7 +94,8 @@ def parse_epoch(text: str) -> Epoch:
     Raises:
         DocumentError: it is not 16 lower-case hex digits.
     """
-    require(_EPOCH.fullmatch(text) is not None, f"not an epoch: {text[:80]!r}")
+    if _EPOCH.fullmatch(text) is None:
+        raise DocumentError(f"not an epoch: {text[:80]!r}")
     return Epoch(text)
 
 

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -171,7 +172,9 @@ def decode_check_in(content: bytes) -> CheckIn:
     )
 
 
+@lru_cache(maxsize=4096)
 def _product_of(row: _Product) -> ProductStatus:
+    """Return a row as its value, which is held: the rows of a fleet are much the same."""
     return ProductStatus(
         product=row.product,
         channel=row.channel,
