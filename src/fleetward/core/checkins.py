@@ -220,7 +220,8 @@ def rule(
     standing, sign = _standing(known, arrival, limits)
     before = _epoch_of(known, arrival)
     store, refused, twice = _new_events(before, arrival, stored, limits)
-    clock, seen = _clock(known.clock, arrival, limits)
+    clock, alive = _clock(known.clock, arrival, limits)
+    seen: datetime | None = alive
     if known.clock is not None and not standing.takes_status:
         clock, seen = known.clock, None
     signs = {sign} if sign else set()
