@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from fleetward.config.console import ConsoleFileSettings, OidcSettings, SignInSettings
 from fleetward.console.database import Database
 from fleetward.console.parts import PARTS
+from fleetward.errors import ConfigurationError
 
 MAX_BODY = 2 * 1024 * 1024
 """Bytes of a request's body, at most (endless data)."""
@@ -178,6 +179,7 @@ def _people(sign_in: SignInSettings) -> dict[str, Any]:
         "AXES_COOLOFF_TIME": sign_in.cool_off,
         "AXES_LOCKOUT_PARAMETERS": [["username", "ip_address"]],
         "AXES_LOCKOUT_CALLABLE": "fleetward.console.accounts.throttling.locked_out",
+        "AXES_WHITELIST_CALLABLE": "fleetward.console.accounts.throttling.is_by_provider",
         "AXES_RESET_ON_SUCCESS": True,
         "AXES_DISABLE_ACCESS_LOG": True,
         "AXES_ENABLE_ADMIN": False,
@@ -196,7 +198,7 @@ def _oidc(oidc: OidcSettings) -> dict[str, Any]:
             "fleetward.console.accounts.oidc.ProviderBackend",
         ],
         "OIDC_RP_CLIENT_ID": oidc.client_id,
-        "OIDC_RP_CLIENT_SECRET": oidc.client_secret_file.read_text().strip(),
+        "OIDC_RP_CLIENT_SECRET": _client_secret(oidc),
         "OIDC_OP_AUTHORIZATION_ENDPOINT": oidc.authorization_endpoint,
         "OIDC_OP_TOKEN_ENDPOINT": oidc.token_endpoint,
         "OIDC_OP_USER_ENDPOINT": oidc.user_endpoint,
@@ -209,3 +211,10 @@ def _oidc(oidc: OidcSettings) -> dict[str, Any]:
         "LOGIN_REDIRECT_URL_FAILURE": "/login/?provider=refused",
         "ALLOW_LOGOUT_GET_METHOD": False,
     }
+
+
+def _client_secret(oidc: OidcSettings) -> str:
+    try:
+        return oidc.client_secret_file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read oidc.client_secret_file: {error}") from error

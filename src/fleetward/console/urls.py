@@ -24,10 +24,14 @@ def _route(page: Page) -> URLPattern:
     return path(page.path, guarded(page), name=page.name)
 
 
-def _provider() -> Iterator[URLResolver]:
-    """Yield the routes of the OIDC package, which names them itself."""
+def _provider() -> Iterator[URLPattern]:
+    """Yield the two open routes of login by a provider, named as the package wants them."""
     if "mozilla_django_oidc" in settings.INSTALLED_APPS:
-        yield path("oidc/", include("mozilla_django_oidc.urls"))
+        from fleetward.console.accounts.oidc import Begin, Return  # noqa: PLC0415 (reads the provider's settings)
+
+        # Not the package's own list: its logout would be a second door.
+        yield path("oidc/begin/", Begin.as_view(), name="oidc_authentication_init")
+        yield path("oidc/return/", Return.as_view(), name="oidc_authentication_callback")
 
 
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -153,6 +153,8 @@ class Return(OIDCAuthenticationCallbackView):  # type: ignore[misc]
     def login_success(self) -> HttpResponse:
         """Begin a session anew, also where there was one, so that it counts as fresh."""
         target = self.success_url
+        # Django changes the key of a session only where somebody else was in it, or nobody.
+        self.request.session.cycle_key()
         login(self.request, self.user, backend=_BACKEND)
         return HttpResponseRedirect(target)
 

@@ -6,6 +6,14 @@ from fleetward.console.web.errors import error_page
 from fleetward.console.wiring import wired
 
 
+def is_by_provider(request: HttpRequest, credentials: object = None) -> bool:
+    """Return whether a login comes from the provider, which throttles by itself.
+
+    It names nobody until it has succeeded, so its failures would lock out everybody at the address.
+    """
+    return request.path.startswith("/oidc/")
+
+
 def locked_out(
     request: HttpRequest, original: HttpResponse | None = None, credentials: object = None
 ) -> HttpResponse:

@@ -7,7 +7,7 @@ from django.db.models import ProtectedError
 
 from fleetward.console.audit.chain import Actor, record
 from fleetward.console.organisation.models import Group, Site
-from fleetward.console.organisation.people import Refused, active_administrators
+from fleetward.console.organisation.people import Refused, keeping_an_administrator
 from fleetward.console.permissions import Role
 from fleetward.console.wiring import wired
 
@@ -30,11 +30,9 @@ def save_group(
     before = described_group(group) if group.pk else None
     group.name, group.role, group.every_site = name.lower(), role.value, every_site
     group.full_clean()
-    with transaction.atomic():
+    with keeping_an_administrator():
         group.save()
         group.sites.set(sites)
-        if before is not None and not active_administrators().exists():
-            raise Refused("this would leave no active administrator of every site")
         after = described_group(group)
         record(actor, "groups.manage", f"group:{group.name}", before=before, after=after)
     return group
@@ -48,10 +46,8 @@ def remove_group(actor: Actor, group: Group) -> None:
     """
     before = described_group(group) | {"members": sorted(u.username for u in group.members.all())}
     name = group.name
-    with transaction.atomic():
+    with keeping_an_administrator():
         group.delete()
-        if not active_administrators().exists():
-            raise Refused("this would leave no active administrator of every site")
         record(actor, "groups.manage", f"group:{name}", before=before)
 
 

@@ -1,5 +1,7 @@
 """Acts on people, groups, sites and tokens: each changes rows and the audit log as one."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django.contrib.auth.password_validation import validate_password
@@ -74,6 +76,20 @@ def add_user(
     return user
 
 
+@contextmanager
+def keeping_an_administrator() -> Generator[None]:
+    """Undo a change after which nobody could put everything right, where somebody could before.
+
+    Raises:
+        Refused: it would have been so.
+    """
+    with transaction.atomic():
+        had_one = active_administrators().exists()
+        yield
+        if had_one and not active_administrators().exists():
+            raise Refused("this would leave no active administrator of every site")
+
+
 def change_user(actor: Actor, user: User, standing: Standing) -> None:
     """Change how a person stands; an inactive one's sessions and tokens end at once.
 
@@ -81,10 +97,8 @@ def change_user(actor: Actor, user: User, standing: Standing) -> None:
         Refused: nobody would be left who administers.
     """
     before = standing_of(user)
-    with transaction.atomic():
+    with keeping_an_administrator():
         _write(user, standing)
-        if not active_administrators().exists():
-            raise Refused("this would leave no active administrator of every site")
         record(
             actor,
             "users.manage",
