@@ -105,20 +105,20 @@ def test_what_the_agent_waits_for(site: Site) -> None:
     assert site.init_agent() == 0
     home = Home(SystemDisk(), Path(site.home))
     said: list[str] = []
-    listening = agentd._listening(home, said.append)
-    assert isinstance(listening, Listening)
+    waits = agentd.listening(home, said.append)
+    assert isinstance(waits, Listening)
     report, _ = agentd.updates(home)()
     assert isinstance(report, UpdateReport)
-    outlook = listening.outlook(report)
+    outlook = waits.outlook(report)
     assert outlook is not None
     assert outlook.source == site.relay
     assert outlook.after >= 1
     having_push(site, watch=False)
-    assert listening.outlook(report).source is None  # type: ignore[union-attr]
+    assert waits.outlook(report).source is None  # type: ignore[union-attr]
     with open_receiver("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         having_push(site, announcements=True, listen=("127.0.0.1",), port=port)
-        agentd._listening(home, said.append)
+        agentd.listening(home, said.append)
     assert said[0].startswith("hears no announcements: cannot listen on 127.0.0.1")
 
 

@@ -93,6 +93,8 @@ class AnnouncingPart:
         """Return the same as numbers."""
         return (
             Metric("announcements_total", self._announced, "Timestamps that were announced."),
-            Metric("announcement_datagrams_total", self._sent, "Datagrams that took."),
+            Metric(
+                "announcement_datagrams_total", self._sent, "Announcements that the kernel took."
+            ),
             Metric("announcements_too_long_total", self._too_long, "Timestamps over 1,200 bytes."),
         )
