@@ -96,14 +96,18 @@ def _talk(pieces: list[bytes], limits: ServerLimits = LIMITS) -> tuple[bytes, bo
 
 def _judge_head(stream: bytes) -> None:
     end = stream.find(b"\r\n\r\n") + 4
-    raw = stream[:end] if end >= 4 else stream
+    if end < 4:
+        return  # no whole head: what the connection then does is seen by `talk`
+    raw = stream[:end]
+    reader = HeadReader(LIMITS)
     try:
-        head = HeadReader(LIMITS).read(raw)
+        head = reader.read(raw)
     except RefusedRequestError as error:
         assert error.status in _KNOWN  # noqa: PT017 (the status is what is judged)
-        return
-    if end >= 4:
+    else:
         judge_accepted(raw, head)
+    after = reader.read(b"GET /after HTTP/1.1\r\nHost: a\r\nX: %d\r\n\r\n" % len(raw))
+    assert (after.target.path, after.headers[b"host"]) == ("/after", b"a")
 
 
 def judge_accepted(raw: bytes, head: Head) -> None:

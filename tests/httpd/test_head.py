@@ -135,9 +135,13 @@ def test_an_upgrade_that_is_offered_is_not_taken() -> None:
 def test_the_client_sends_a_shape_that_two_readers_could_read_differently(
     raw: bytes, status: int
 ) -> None:
+    reader = HeadReader(LIMITS)
     with pytest.raises(RefusedRequestError) as caught:
-        HeadReader(LIMITS).read(raw)
+        reader.read(raw)
     assert caught.value.status == status
+    for method in (b"POST", b"GET"):
+        good = method + b" /good HTTP/1.1\r\nHost: a\r\nX: %d\r\n\r\n" % id(raw)
+        assert reader.read(good).target.path == "/good", "the next client pays for this one"
 
 
 @pytest.mark.parametrize(

@@ -440,3 +440,91 @@ def test_a_flood_of_connections_is_dropped_and_others_go_on() -> None:
         opened.close()
         wait_until(lambda: server.counters.connections == 0)
         assert get(server.url, "/").status == 200
+
+
+# -- hostile clients, whole stories ----------------------------------------------------------------
+
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding : chunked\r\n",
+        b"Transfer-Encoding:\tchunked\r\n",
+        b"Transfer-Encoding: chunked;extension=1\r\n",
+        b"Content-Length: 0\r\nContent-Length: 36\r\n",
+        b"Content-Length: +0\r\n",
+        b"Content-Length: 0\n",
+        b"Content-Length:\r\n 0\r\n",
+        b" Content-Length: 36\r\n",
+        b"X: y\0\r\n",
+    ],
+)
+def test_no_shape_smuggles_a_second_request_past_the_first(echo: str, head: bytes) -> None:
+    """A proxy before us reads one request where we might read two: we read none."""
+    raw = b"POST /upload HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n0\r\n\r\n" + SMUGGLED
+    answer = send_all(echo, raw)
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 411 "))
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b"smuggled" not in answer
+
+
+def test_a_chunked_body_with_extensions_is_not_read_at_all(echo: str) -> None:
+    chunks = b"5;" + b"x" * 4000 + b"\r\nhello\r\n0\r\n\r\n"
+    raw = b"POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks
+    assert send_all(echo, raw).startswith(b"HTTP/1.1 411 ")
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"GET /\r\n\r\n", 400),
+        (b"GET / HTTP/0.9\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(5000)), 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b":\r\n" * 200 + b"\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 100_000, 431),
+        (b"GET http://user:secret@a/x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+        (b"\r\n" * 100_000 + b"nonsense\r\n\r\n", 400),
+    ],
+)
+def test_absurd_bytes_cost_their_sender_the_connection(echo: str, raw: bytes, status: int) -> None:
+    answer = send_all(echo, raw)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_a_flood_of_repeated_requests_that_is_never_read_stays_with_its_sender(
+    tmp_path: Path,
+) -> None:
+    """Each request is on the short path; the server holds no more than it would on the long one."""
+    with (
+        ServerThread(RepositoryHandler(make_repository(tmp_path))) as server,
+        Raw(server.url, receive_buffer=4096) as flooder,
+    ):
+        request = f"GET {blob_url(SMALL)} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+        flooder.send(request)
+        flooder.answer()
+        flooder.socket.settimeout(0.3)
+        flooder.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with pytest.raises(TimeoutError):
+            for _ in range(1_000_000):
+                flooder.socket.send(request)
+        assert server.counters.delivered_bytes < 16 << 20
+        assert get(server.url, "/metadata/timestamp.json").body == TIMESTAMP
+
+
+def test_many_slow_clients_do_not_hold_up_a_quick_one() -> None:
+    """Slowloris with a hundred connections: each is told 408 in its time."""
+    with ServerThread(Echo(), limits=QUICK) as server, contextlib.ExitStack() as opened:
+        slow = [opened.enter_context(Raw(server.url)) for _ in range(100)]
+        for one in slow:
+            one.send(b"GET / HTTP/1.1\r\nHos")
+        assert get(server.url, "/").status == 200
+        for one in slow:
+            assert one.answer().status == 408
+        assert server.counters.refused == 100

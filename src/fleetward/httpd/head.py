@@ -65,7 +65,7 @@ def _known_heads(limits: ServerLimits) -> dict[bytes, Head]:
 
 
 class HeadReader:
-    """Reads one head after another; one per connection."""
+    """Reads one head after another; one for a whole server, since each head is read in one call."""
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
@@ -126,7 +126,11 @@ class HeadReader:
         known = self._known.get(raw)
         if known is not None:
             return known
-        head = self._read(raw)
+        try:
+            head = self._read(raw)
+        except BaseException:
+            self._renew()  # what one client sent must not colour what the next one sends
+            raise
         if len(raw) <= _KNOWN_BYTES and head.keep_alive and not head.body_bytes:
             if len(self._known) >= _KNOWN_HEADS:
                 self._known.clear()
