@@ -91,7 +91,7 @@ class Carrier:
         problem = NetworkError("there is nobody who takes status on")
         refusal: Reply | None = None
         for client, always in self._targets():
-            every = (*passed_on(), *always, *headers)
+            every = (*(passed_on() or always), *headers)
             try:
                 reply = await self._ask(client, method, target, every, body, max_bytes)
             except NetworkError as error:

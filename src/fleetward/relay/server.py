@@ -88,6 +88,8 @@ class Relay:
         )
         blobs = self.economy.blobs
         status = RelayStatus(self.sources, self.counters, served, blobs)
+        loops = Loops(self.sources)
+        self.sources.send_always(loops.headers)
         self.parts = _parts(
             Ground(
                 settings,
@@ -102,11 +104,9 @@ class Relay:
                 self.sources.news,
                 self._lifetime,
                 self.economy,
-            )
+            ),
+            loops,
         )
-        loops = Loops(self.sources)
-        self.sources.send_always(loops.headers)
-        self.parts = (*self.parts, loops)
         status.tell_of(self.parts)
         routes = list(status.routes())
         for part in self.parts:
@@ -206,13 +206,13 @@ class Ground:
     economy: Economy
 
 
-def _parts(ground: Ground) -> tuple[Part, ...]:
+def _parts(ground: Ground, loops: Loops) -> tuple[Part, ...]:
     """Return the relay's services, each where its settings ask for it."""
     settings, sources = ground.settings, ground.sources
     status = carrying(settings, sources, clock=ground.clock, disk=ground.disk)
     take = status.accept_datagram
     push = push_parts(settings, ground.timestamp, sources, ground.lifetime, accept_checkin=take)
-    parts: list[Part] = [*status.parts, *push]
+    parts: list[Part] = [loops, *status.parts, *push]
     if ground.settings.mirrors:
         parts.append(MirrorPart(ground.settings.mirrors, clock=ground.clock, disk=ground.disk))
     if ground.settings.discovery.mdns:
