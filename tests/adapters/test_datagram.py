@@ -16,6 +16,7 @@ from fleetward.adapters.datagram import (
     join,
     open_receiver,
     receive,
+    require_interfaces,
     send,
 )
 from fleetward.errors import ConfigurationError
@@ -108,7 +109,13 @@ def test_an_address_means_its_interface() -> None:
 
 def test_an_interface_that_is_not_there_says_so() -> None:
     with pytest.raises(ConfigurationError, match="'nowhere0': `ip link`"):
-        interfaces_for("::", ("nowhere0",))
+        require_interfaces(("lo", "nowhere0"))
+    require_interfaces(("lo",))
+
+
+def test_an_interface_that_went_away_is_left_out() -> None:
+    """A cable is pulled while a relay runs: it tells the others."""
+    assert interfaces_for("::", ("nowhere0", "lo")) == (LOOPBACK,)
 
 
 @pytest.mark.parametrize(("host", "group"), [("127.0.0.1", "239.255.29.67"), ("::1", "ff01::2967")])

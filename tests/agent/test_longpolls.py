@@ -258,3 +258,20 @@ def test_an_announcement_rings_too_and_is_over_with_the_next_wait() -> None:
     assert thread.wait(5)
     thread.bell.ring()
     assert not thread.wait(5, pause=timedelta(milliseconds=1))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_died_is_begun_anew() -> None:
+    """A bug in one long poll must not leave the host to its polls for ever."""
+    asked: list[Outlook] = []
+
+    def poll(outlook: Outlook) -> tuple[Heard, int]:
+        asked.append(outlook)
+        if len(asked) == 1:
+            raise RuntimeError("a bug")
+        return Heard.NEWS, 6
+
+    bell = ThreadBell(poll, FakeClock(), SeededEntropy())
+    assert not bell.wait(Outlook(source="http://relay", after=5), timedelta(milliseconds=1))
+    wait_until(lambda: bell._thread is not None and not bell._thread.is_alive())
+    assert bell.wait(Outlook(source="http://relay", after=5), LONG)

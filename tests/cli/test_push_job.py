@@ -15,9 +15,13 @@ from fleetward.adapters.disk import SystemDisk
 from fleetward.agent.home import Home
 from fleetward.agent.updating import UpdateReport
 from fleetward.agent.watching import Listening
+from fleetward.agent.wiring import outlook_of
 from fleetward.cli import agentd
 from fleetward.config.agent import load_agent_settings, save_agent_settings
+from fleetward.wire.announcement import MAX_VERSION
 from httpd.rawhttp import get
+from httpd.upstreams import Upstream, serving
+from support.timestamps import timestamp
 
 
 @contextmanager
@@ -120,6 +124,30 @@ def test_what_the_agent_waits_for(site: Site) -> None:
         having_push(site, announcements=True, listen=("127.0.0.1",), port=port)
         agentd.listening(home, said.append)
     assert said[0].startswith("hears no announcements: cannot listen on 127.0.0.1")
+
+
+def test_a_forged_timestamp_does_not_change_what_the_agent_waits_for(site: Site) -> None:
+    """Fast-forward: the host's source serves a forged timestamp of a huge version.
+
+    The check refuses it; the host goes on waiting for what is above its own verified version, and
+    its memory of it is what makes the source's "news" false.
+    """
+    assert site.publish("r1", a="rule a {}") == 0
+    assert site.init_agent() == 0
+    home = Home(SystemDisk(), Path(site.home))
+    report, _ = agentd.updates(home)()
+    before = outlook_of(home, report).after
+    repo = Path(site.repo)
+    files = {f"/{p.relative_to(repo)}": p.read_bytes() for p in repo.rglob("*") if p.is_file()}
+    files["/metadata/timestamp.json"] = timestamp(MAX_VERSION)
+    with Upstream(serving(files)) as forger:
+        disk = SystemDisk()
+        settings = load_agent_settings(disk, Path(site.home))
+        save_agent_settings(disk, Path(site.home), settings.having(sources=(forger.url,)))
+        report, _ = agentd.updates(home)()
+        assert report.exit_code == 10
+        outlook = outlook_of(home, report)
+        assert (outlook.source, outlook.after) == (forger.url, before)
 
 
 def test_an_idle_agent_holds_nothing_that_it_does_not_need() -> None:

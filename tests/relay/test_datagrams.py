@@ -182,6 +182,18 @@ def test_two_relays_cannot_share_a_port(tmp_path: Path) -> None:
             wait_until(lambda: not relay._thread.is_alive())
 
 
+@pytest.mark.parametrize("what", ["udp", "announce"])
+def test_an_interface_of_the_settings_that_is_not_there_ends_the_start(
+    tmp_path: Path, what: str
+) -> None:
+    push = replace(WATCHING, watch=False, poll=timedelta(), interfaces=("nowhere0",))
+    push = replace(push, udp=what == "udp", announce=what == "announce")
+    with Upstream(serving({})) as upstream:
+        settings = watching(tmp_path, upstream.url, push=push)
+        with pytest.raises(ConfigurationError, match="'nowhere0'"), TestRelay(settings) as relay:
+            wait_until(lambda: not relay._thread.is_alive())
+
+
 def test_no_descriptor_is_left(tmp_path: Path) -> None:
     with Upstream(serving({})) as upstream:
         before = open_descriptors()

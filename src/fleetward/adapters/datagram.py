@@ -70,18 +70,16 @@ def interfaces_for(host: str, names: Iterable[str] = ()) -> tuple[Interface, ...
     Args:
         host: the address; a wildcard means all interfaces but loopback, loopback means none, and
             another one means the interface that has it. A name is taken for loopback's.
-        names: only these interfaces, whatever `host` is (but for loopback).
-
-    Raises:
-        ConfigurationError: there is no interface of one of the names.
+        names: only these interfaces, whatever `host` is (but for loopback); those that are not
+            there just now are left out.
     """
     chosen = tuple(names)
     if host not in WILDCARDS and _is_loopback(host):
         return ()
+    found = socket.if_nameindex()
     if chosen:
-        return tuple(Interface(_index_of(name)) for name in chosen)
+        return tuple(Interface(index) for index, name in found if name in chosen)
     if host in WILDCARDS:
-        found = socket.if_nameindex()
         return tuple(Interface(index) for index, name in found if name not in _LOOPBACK_NAMES)
     return (Interface(address=host),) if family_of(host) == socket.AF_INET else (Interface(),)
 
@@ -93,13 +91,18 @@ def _is_loopback(host: str) -> bool:
         return True
 
 
-def _index_of(name: str) -> int:
-    try:
-        return socket.if_nametoindex(name)
-    except OSError as error:
-        raise ConfigurationError(
-            f"there is no network interface {name!r}: `ip link` lists those of this machine"
-        ) from error
+def require_interfaces(names: Iterable[str]) -> None:
+    """Return where there is an interface of each name: a program's settings at its start.
+
+    Raises:
+        ConfigurationError: there is none of one.
+    """
+    known = {name for _, name in socket.if_nameindex()}
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(
+                f"there is no network interface {name!r}: `ip link` lists those of this machine"
+            )
 
 
 def open_receiver(host: str, port: int) -> socket.socket:

@@ -55,7 +55,7 @@ class ThreadBell:
             self._is_watching = outlook.source is not None
             self._news.clear()
             self._changed.notify_all()
-        if self._is_watching and self._thread is None:
+        if self._is_watching and (self._thread is None or not self._thread.is_alive()):
             self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
             self._thread.start()
         return self._news.wait(max(0.0, pause.total_seconds()))

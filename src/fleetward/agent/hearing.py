@@ -14,7 +14,14 @@ from datetime import timedelta
 from typing import Final
 
 from fleetward.adapters.clock import Clock
-from fleetward.adapters.datagram import family_of, interfaces_for, join, open_receiver, receive
+from fleetward.adapters.datagram import (
+    family_of,
+    interfaces_for,
+    join,
+    open_receiver,
+    receive,
+    require_interfaces,
+)
 from fleetward.config.agent import PushSettings
 from fleetward.core.limits import TIMESTAMP_DATAGRAM_BYTES
 from fleetward.errors import ConfigurationError, DocumentError
@@ -48,6 +55,7 @@ class Ears:
         Raises:
             ConfigurationError: nothing can be listened on, or an interface does not exist.
         """
+        require_interfaces(push.interfaces)
         with ExitStack() as opened:
             receivers: list[socket.socket] = []
             problem = ConfigurationError("push.listen is empty: give an address, such as 0.0.0.0")

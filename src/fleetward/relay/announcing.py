@@ -9,7 +9,7 @@ once, since none asks for what it already has.
 import asyncio
 from collections.abc import Iterable, Mapping
 
-from fleetward.adapters.datagram import Destination, interfaces_for, send
+from fleetward.adapters.datagram import Destination, interfaces_for, require_interfaces, send
 from fleetward.adapters.resolving import resolve
 from fleetward.config.addresses import split_host_and_port
 from fleetward.config.relay import PushSettings
@@ -56,6 +56,7 @@ class AnnouncingPart:
         Raises:
             ConfigurationError: an interface does not exist.
         """
+        require_interfaces(self._push.interfaces)
         self._waiting.clear()  # what an earlier run had kept is news to nobody
         port = await self._lifetime.port()
         while True:

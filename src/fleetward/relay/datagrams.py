@@ -24,6 +24,7 @@ from fleetward.adapters.datagram import (
     join,
     open_receiver,
     receive,
+    require_interfaces,
 )
 from fleetward.config.relay import PushSettings
 from fleetward.core.limits import TIMESTAMP_DATAGRAM_BYTES
@@ -109,6 +110,7 @@ class DatagramPart:
         """
         loop = asyncio.get_running_loop()
         port = await self._lifetime.port()
+        require_interfaces(self._push.interfaces)
         receivers: list[socket.socket] = []
         try:
             for host in await self._hosts():
