@@ -29,6 +29,11 @@ def test_a_bomb_that_hides_its_length_stops_at_the_limit() -> None:
         decompress(bomb, 1_000_000)
 
 
+def test_a_little_more_than_allowed_is_refused() -> None:
+    with pytest.raises(DocumentError, match="more than 1000000 bytes"):
+        decompress(compress(bytes(1_000_001)), 1_000_000)
+
+
 def test_a_window_larger_than_the_message_is_refused_before_it_is_allocated() -> None:
     wide = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 27})
     frame = wide.compress(b"x") + wide.flush()

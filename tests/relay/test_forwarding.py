@@ -94,6 +94,45 @@ def test_a_console_that_refuses_for_long_does_not_block_for_ever(tmp_path: Path)
         wait_until(lambda: console.numbers(HOST.id) == [99])
 
 
+def test_an_origin_as_upstream_loses_nothing(tmp_path: Path) -> None:
+    """The upstream is `origin serve`, which takes no bodies: 413 to everything.
+
+    Nothing is set aside, hosts are sent elsewhere, and once the upstream is a relay all goes on.
+    """
+    console = Receiver()
+    console.answers.extend([413] * 100_000)
+    with (
+        console.running() as server,
+        carrying_relay(tmp_path, upstream=server.url, carry=replace(CARRY, refusals=1)) as relay,
+    ):
+        for n in (1, 2, 3):
+            assert post(relay.url, sealed(1, n)).status in {202, 503}
+        wait_until(lambda: not relay.status()["forwarding"]["is_carried"])
+        assert post(relay.url, sealed(2)).status == 503
+        assert relay.status()["spool"]["aside"] == 0
+        console.answers.clear()
+        wait_until(lambda: empty(relay))
+        assert console.numbers(HOST.id)[0] == 1
+        assert relay.status()["forwarding"]["is_carried"]
+
+
+def test_a_check_in_that_is_too_long_for_the_console_is_set_aside(tmp_path: Path) -> None:
+    """It is alone, the console answers 413, and takes an empty batch: so it is this one's fault."""
+
+    class Narrow(Receiver):
+        def _take(self, request: Request) -> Response:
+            return Response(413) if len(request.body) > 600 else super()._take(request)
+
+    console = Narrow()
+    with (
+        ServerThread(console) as server,
+        carrying_relay(tmp_path, server.url, carry=replace(CARRY, refusals=2)) as relay,
+    ):
+        assert post(relay.url, sealed(1)).status == 202
+        wait_until(lambda: relay.status()["spool"]["aside"] == 1)
+        assert empty(relay)
+
+
 def test_the_order_of_a_host_is_kept(tmp_path: Path) -> None:
     console = Receiver()
     spool = replace(SPOOL, batch=7)

@@ -13,6 +13,8 @@ from fleetward.core.limits import STATUS
 from fleetward.errors import ConfigurationError
 from fleetward.identity.checkins import sign_inbox
 from fleetward.identity.enrolment import EnrolmentToken, request_enrolment, sign_answer
+from fleetward.relay.enrolment import EnrolmentPart
+from fleetward.relay.inbox import InboxPart
 from fleetward.relay.settings import CarryLimits
 from fleetward.wire.inbox import inbox_target
 from httpd.rawhttp import get
@@ -83,8 +85,8 @@ def test_made_up_hosts_do_not_fill_the_memory(tmp_path: Path) -> None:
     with console.running() as server, carrying_relay(tmp_path, server.url, carry=carry) as relay:
         for number in range(10):
             assert get(relay.url, inbox_target(host_key(number).id, 0)).status == 404
-        (part,) = [p for p in relay.relay.parts if type(p).__name__ == "InboxPart"]
-        assert len(part._known) == 3  # type: ignore[attr-defined]
+        (part,) = [part for part in relay.relay.parts if isinstance(part, InboxPart)]
+        assert len(part._known) == 3
 
 
 def test_one_address_asks_for_many_hosts(tmp_path: Path) -> None:
@@ -247,7 +249,8 @@ def test_enrolments_under_way_are_bounded(tmp_path: Path) -> None:
     carry = replace(CARRY, max_enrolments=1)
     with console.running() as server, carrying_relay(tmp_path, server.url, carry=carry) as relay:
         herd = Herd(1, lambda: b"%d" % enroll(relay))
-        wait_until(lambda: relay.relay.parts[3]._under_way == 1)  # type: ignore[attr-defined]
+        (part,) = [part for part in relay.relay.parts if isinstance(part, EnrolmentPart)]
+        wait_until(lambda: part._under_way == 1)
         assert enroll(relay) == 503
         assert console.hold
         console.hold.set()

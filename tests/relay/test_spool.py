@@ -387,6 +387,18 @@ def test_a_full_disk_promises_nothing_and_goes_on_once_there_is_room() -> None:
     assert spool.waiting_bytes == 0
 
 
+def test_what_is_on_the_disk_twice_is_counted_once() -> None:
+    """A commit failed after its bytes were written; the host sent again, and the relay restarted."""
+    disk = SimDisk()
+    opened(disk).append([record(1)])
+    with disk.append(FOLDER / "000000000007.segment") as file:
+        file.write(encode_record(record(1)))
+    spool = opened(disk)
+    assert spool.waiting == 1
+    assert drained(spool) == [1, 1]
+    assert (spool.waiting, spool.waiting_bytes) == (0, 0)
+
+
 def test_a_full_disk_is_not_filled_with_empty_segments() -> None:
     disk = SimDisk(capacity=10)
     spool = opened(disk)

@@ -238,7 +238,7 @@ class SpoolSettings:
     batch: int = 500
     delay: timedelta = timedelta(seconds=2)
     datagrams_per_second: float = 5.0
-    check_ins_per_second: float = 100.0
+    check_ins_per_second: float = 200.0
     enrolments_per_second: float = 10.0
 
     def __post_init__(self) -> None:

@@ -128,19 +128,24 @@ class CheckInPart:
             return self._answer_batch(request)
         return self._refused("unsupported", _UNSUPPORTED)
 
-    def _refused(self, result: str, response: Response, count: int = 1) -> Response:
-        self.results[result] += count
+    def _refused(self, result: str, response: Response) -> Response:
+        self.results[result] += 1
         return response
 
     def _busy(self, seconds: float = 0.0) -> Response:
         wait = seconds or self._limits.retry.total_seconds()
         return Response(503, (retry_after(wait),))
 
-    def _wait_of(self, peer: str, count: int) -> float:
-        """Take `count` check-ins off an address's rate; return how long it has to wait, or 0."""
+    def _wait_of(self, peer: str) -> float:
+        """Return how long an address has to wait, or 0 where it may send something now."""
         if self._is_downstream(peer):
             return 0.0
-        return self._requests.of(peer, self._now()).take(count, self._now())
+        return self._requests.of(peer, self._now()).wait(self._now())
+
+    def _charge(self, peer: str, count: int) -> None:
+        """Take what came off an address's rate; a batch may go into debt, and the next one waits."""
+        if not self._is_downstream(peer):
+            self._requests.of(peer, self._now()).spend(count, self._now())
 
     def _is_downstream(self, peer: str) -> bool:
         if not self._downstream:
@@ -152,9 +157,10 @@ class CheckInPart:
         return any(address in network for network in self._downstream)
 
     def _answer_envelope(self, request: Request) -> Answer:
-        wait = self._wait_of(request.peer, 1)
+        wait = self._wait_of(request.peer)
         if wait:
             return self._refused("rate", self._busy(wait))
+        self._charge(request.peer, 1)
         if len(request.body) > STATUS.envelope_bytes:
             return self._refused("too-long", _TOO_LONG)
         if not request.body:
@@ -191,13 +197,15 @@ class CheckInPart:
         return _ACCEPTED if is_carried else self._busy()
 
     async def _answer_batch(self, request: Request) -> Response:
+        wait = self._wait_of(request.peer)
+        if wait:
+            return self._refused("rate", self._busy(wait))
+        self._charge(request.peer, 1)
         try:
             batch = await asyncio.to_thread(_open_batch, request.body)
         except DocumentError:
             return self._refused("malformed", _MALFORMED)
-        wait = self._wait_of(request.peer, len(batch))
-        if wait:
-            return self._refused("rate", self._busy(wait), len(batch))
+        self._charge(request.peer, len(batch))
         records = await self._verified_batch(batch, request.peer)
         if records is None:
             return _MALFORMED

@@ -10,7 +10,7 @@ the two, and the console keeps one. Answers mean:
                          says), and send the same again
 
 A console that refuses everything is more likely broken than right: its refusals are believed only
-after some attempts. One batch is under way at a time, so each host's check-ins keep their order.
+after some attempts, and only while it takes an empty batch. One batch is under way at a time, so each host's check-ins keep their order.
 """
 
 import asyncio
@@ -184,13 +184,24 @@ class ForwardingPart:
         before = self.counters.forwarded
         await self._offer(taken.records, refused, before)
         if refused:
-            self._judge(refused, has_taken=self.counters.forwarded > before)
+            await self._judge(refused, has_taken=self.counters.forwarded > before)
             await asyncio.to_thread(self._spool.set_aside, refused)
         self._refused_wholly = 0
 
-    def _judge(self, refused: Sequence[Record], *, has_taken: bool) -> None:
+    async def _judge(self, refused: Sequence[Record], *, has_taken: bool) -> None:
+        """Return where refusals are to be believed.
+
+        Where nothing was taken, an empty batch is offered: who refuses that one too has no place
+        for check-ins (an origin takes no bodies at all).
+
+        Raises:
+            _LaterError: not yet.
+        """
         if has_taken:
             return
+        if await self._post(()) is Verdict.REFUSED:
+            self._has_place = False
+            raise _LaterError("whoever is asked takes no check-ins, not even none")
         self._refused_wholly += 1
         if self._refused_wholly < self._limits.refusals:
             raise _LaterError(f"the console refuses everything ({len(refused)} check-ins)")
@@ -209,7 +220,7 @@ class ForwardingPart:
         refused += records
         is_last_attempt = self._refused_wholly + 1 >= self._limits.refusals
         if len(refused) >= _SUSPECTS and self.counters.forwarded == before and not is_last_attempt:
-            self._judge(refused, has_taken=False)
+            await self._judge(refused, has_taken=False)
 
     async def _post(self, records: Sequence[Record]) -> Verdict:
         """Send one batch.
@@ -225,7 +236,8 @@ class ForwardingPart:
             )
         except NetworkError as error:
             raise _LaterError(str(error)) from error
-        self._has_place = reply.status not in _NOT_CARRIED
+        if reply.status in _NOT_CARRIED:
+            self._has_place = False
         return self._verdict_of(reply, len(body))
 
     def _verdict_of(self, reply: Reply, sent: int) -> Verdict:
@@ -235,6 +247,7 @@ class ForwardingPart:
         if verdict is Verdict.REFUSED:
             self.counters.refusals += 1
             return verdict
+        self._has_place = True
         self._failures = 0
         self._problem = ""
         self.counters.batches += 1
