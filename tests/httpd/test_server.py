@@ -334,7 +334,7 @@ def test_the_address_is_taken_or_is_none(echo: str) -> None:
 
 def test_no_descriptor_is_left_by_clients_of_every_kind(tmp_path: Path) -> None:
     root = make_repository(tmp_path)
-    with ServerThread(RepositoryHandler(root), limits=QUICK) as server:
+    with ServerThread(RepositoryHandler(root), limits=ServerLimits(linger=SHORT)) as server:
         url = server.url
         get(url, blob_url(LARGE))
         before = 0
