@@ -22,7 +22,7 @@ from relay.relays import SERVER_LIMITS
 from support.fakes import FakeClock, SeededEntropy
 
 LIMITS = PassthroughLimits(
-    patience=timedelta(milliseconds=200),
+    patience=timedelta(seconds=10),
     min_revalidate=timedelta(seconds=2),
     absent_lifetime=timedelta(seconds=30),
     failure_pause=timedelta(0),

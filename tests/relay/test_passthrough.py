@@ -742,7 +742,7 @@ def test_a_slow_upstream_does_not_keep_clients_from_what_is_there(tmp_path: Path
         return await not_modified(asked, out)
 
     script = answering(sending(b"one", 'ETag: "v1"'), stalling)
-    with running(tmp_path, script) as pair:
+    with running(tmp_path, script, limits={"patience": timedelta(milliseconds=100)}) as pair:
         upstream, relay = pair.upstream, pair.relay
         assert pair.get("/x").body == b"one"
         relay.pass_time(301)

@@ -142,11 +142,20 @@ class Freshclam:
         return done.stdout.removeprefix(f"{sample}: ").strip()
 
 
-def signed_databases() -> dict[int, bytes]:
-    """The real databases `test`, signed by their publisher: version 2 is empty, 6 knows EICAR."""
+def signed_files() -> dict[str, bytes]:
+    """The real databases `test` and their diffs, signed by their publisher.
+
+    Version 2 is empty, version 6 knows EICAR.
+    """
     with tarfile.open(CORPORA / "clamav-freshclam.tar.xz") as archive:
-        members = {n: archive.extractfile(f"clamav-freshclam/test-{n}.cvd") for n in (2, 6)}
-        return {n: member.read() for n, member in members.items() if member}
+        opened = {Path(one.name).name: archive.extractfile(one) for one in archive if one.isfile()}
+        return {name: member.read() for name, member in opened.items() if member}
+
+
+def signed_databases() -> dict[int, bytes]:
+    """Versions 2 and 6."""
+    files = signed_files()
+    return {number: files[f"test-{number}.cvd"] for number in (2, 6)}
 
 
 def own_database(name: str) -> bytes:
@@ -201,6 +210,31 @@ def test_freshclam_updates_from_a_passthrough(tmp_path: Path, home: Path) -> Non
         )
         assert [line for line in asked[len(before) :] if "test.cvd" in line] == []
         assert count(relay, "unverified_bytes") > 2 * len(signed[6])
+
+
+@needs_clamav
+@pytest.mark.clamav
+@pytest.mark.corpora
+def test_freshclam_takes_diffs_from_a_mirror(tmp_path: Path, home: Path) -> None:
+    """`DatabaseMirror` in place of `PrivateMirror`: four diffs are fetched, and no database."""
+    files = signed_files()
+    diffs = {name: content for name, content in files.items() if name.endswith(".cdiff")}
+    agent = AgentHome(tmp_path)
+    agent.put("r1", {"test.cvd": files["test-2.cvd"]})
+    with relaying(tmp_path, agent) as relay:
+        url = f"{relay.url}/mirror/clamav"
+        host = Freshclam(home, url, f"DatabaseMirror {url}", "ScriptedUpdates yes")
+        config = home / "freshclam.conf"
+        config.write_text(config.read_text().replace(f"PrivateMirror {url}\n", ""))
+        assert "updated (version: 2" in host.update("test")
+        agent.put("r2", {"test.cvd": files["test-6.cvd"], **diffs})
+        assert "test.cld updated (version: 6" in host.update("test")
+        assert host.scan() == "Eicar-Test-Signature FOUND"
+        metrics = get(relay.url, "/metrics").body.decode()
+        (line,) = [one for one in metrics.split("\n") if "mirror_bytes_total{" in one]
+        sent = int(line.split()[-1])
+        needed = len(files["test-2.cvd"]) + sum(len(diffs[f"test-{n}.cdiff"]) for n in (3, 4, 5, 6))
+        assert needed < sent <= needed + 4 * 512, "beside them only the heads of databases"
 
 
 @needs_clamav
