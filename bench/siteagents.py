@@ -28,6 +28,9 @@ from fleetward.config.agent import AgentSettings, Subscription
 from fleetward.core.names import ProductName
 
 
+_SAYING = threading.Lock()
+
+
 class Host:
     """One host."""
 
@@ -77,7 +80,10 @@ class Host:
 
 def say(event: str, host: str = "") -> None:
     """Print that something happened."""
-    print(json.dumps({"event": event, "host": host, "at": time.monotonic()}), flush=True)
+    line = json.dumps({"event": event, "host": host, "at": time.monotonic()}) + "\n"
+    with _SAYING:
+        sys.stdout.write(line)
+        sys.stdout.flush()
 
 
 def main() -> None:
