@@ -17,7 +17,7 @@ from fleetward.errors import ConfigurationError
 from fleetward.httpd.background import ServerThread
 from fleetward.httpd.files import RepositoryHandler
 from fleetward.httpd.limits import KIB, ServerLimits
-from fleetward.httpd.server import Sockets
+from fleetward.httpd.server import Sockets, neighbourhood
 from httpd.handlers import Echo, Gate, OneFile
 from httpd.rawhttp import DEADLINE, CutError, Raw, get, send_all
 from httpd.sample_repository import (
@@ -425,6 +425,14 @@ def test_one_address_cannot_take_every_connection() -> None:
             connection.socket.close()
         wait_until(lambda: server.counters.connections == 0)
         assert get(server.url, "/").status == 200
+
+
+def test_an_ipv6_client_cannot_choose_a_new_address_for_each_connection() -> None:
+    """A /64 has more addresses than there are limits; it counts as one client."""
+    assert neighbourhood("2001:db8::1") == neighbourhood("2001:db8::ffff:0:1")
+    assert neighbourhood("2001:db8::1") != neighbourhood("2001:db8:0:1::1")
+    assert neighbourhood("fe80::1%eth0") == "fe80::/64"
+    assert neighbourhood("192.0.2.1") != neighbourhood("192.0.2.2")
 
 
 def test_a_flood_of_connections_is_dropped_and_others_go_on() -> None:

@@ -18,8 +18,9 @@ class ServerLimits:
             requests stays in the kernel, and so with its sender.
         requests_per_turn: answers to one connection before the others have their turn.
         max_connections: open connections; one more is answered 503.
-        max_connections_per_peer: the same for one address; generous, since a whole site may sit
-            behind one (NAT, a proxy). A single host cannot take all of `max_connections`.
+        max_connections_per_peer: the same for one address (of IPv6: one /64); generous, since a
+            whole site may sit behind one (NAT, a proxy). A single host cannot take all of
+            `max_connections`.
         max_repeats: answers kept for the same request bytes (`httpd.repeats`).
         max_repeat_head_bytes: longer heads are not kept there; made-up heads fill memory.
         max_repeat_bytes: all such answers together.

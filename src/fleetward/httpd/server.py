@@ -13,6 +13,8 @@ import ssl
 from collections import Counter
 from collections.abc import Iterator
 from email.utils import format_datetime
+from functools import lru_cache
+from ipaddress import IPv6Network
 from typing import Final
 
 from fleetward.adapters.clock import Clock, SystemClock
@@ -39,6 +41,14 @@ _SPARE_PER_PEER: Final = 8
 
 _SWEPT_AT_ONCE: Final = 500
 """Connections looked at before others have their turn: half a millisecond."""
+
+
+@lru_cache(maxsize=4096)
+def neighbourhood(peer: str) -> str:
+    """Return what one client may choose addresses from: an IPv4 address, an IPv6 /64."""
+    if ":" not in peer:
+        return peer
+    return str(IPv6Network((peer.partition("%")[0], 64), strict=False))
 
 
 class Sockets(enum.Enum):
@@ -222,13 +232,14 @@ class Server:
     def admit(self, connection: Kept, peer: str) -> bool:
         """Remember the connection; False where there are too many."""
         self._connections.add(connection)
+        near = neighbourhood(peer)
         if self._pump is None:
-            self._peers[peer] += 1
+            self._peers[near] += 1
         self.counters.accepted += 1
         self.counters.connections = len(self._connections)
         is_over = (
             len(self._connections) > self.limits.max_connections
-            or self._peers[peer] > self.limits.max_connections_per_peer
+            or self._peers[near] > self.limits.max_connections_per_peer
         )
         self.counters.overloaded += is_over
         return not is_over
@@ -274,6 +285,7 @@ class Server:
     def enter(self, peer: str) -> bool:
         """Count a new client; False where even telling it 503 would cost too much."""
         limits = self.limits
+        peer = neighbourhood(peer)
         if (
             self._peers[peer] >= limits.max_connections_per_peer + _SPARE_PER_PEER
             or len(self._pump or ()) >= limits.max_connections + _SPARE_CONNECTIONS
@@ -285,6 +297,7 @@ class Server:
 
     def leave(self, peer: str) -> None:
         """Count a client no more."""
+        peer = neighbourhood(peer)
         self._peers[peer] -= 1
         if self._peers[peer] <= 0:
             del self._peers[peer]
