@@ -1,5 +1,6 @@
 """News by the commands: a release reaches a host in seconds that polls every ten minutes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cli.test_main_job import Site
 from cli.test_main_job import site as site  # noqa: PLC0414 (a fixture)
@@ -21,6 +23,7 @@ from fleetward.config.agent import load_agent_settings, save_agent_settings
 from fleetward.wire.announcement import MAX_VERSION
 from httpd.rawhttp import get
 from httpd.upstreams import Upstream, serving
+from httpd.waiting import wait_until
 from support.timestamps import timestamp
 
 
@@ -48,6 +51,34 @@ def having_push(site: Site, **push: object) -> None:
     save_agent_settings(disk, home, settings.having(push=changed))
 
 
+def sockets_bound(program: "subprocess.Popen[str]") -> list[str]:
+    """Return what a process listens on: TCP in LISTEN, and every UDP socket."""
+    opened = [str(link.readlink()) for link in Path(f"/proc/{program.pid}/fd").iterdir()]
+    inodes = {name[8:-1] for name in opened if name.startswith("socket:")}
+    found = []
+    for name in ("tcp", "tcp6", "udp", "udp6"):
+        for row in Path(f"/proc/{program.pid}/net/{name}").read_text().splitlines()[1:]:
+            fields = row.split()
+            if fields[9] in inodes and (name.startswith("udp") or fields[3] == "0A"):
+                found.append(f"{name} {int(fields[1].rpartition(':')[2], 16)}")
+    return found
+
+
+def test_a_host_listens_on_nothing(site: Site) -> None:
+    """P4, with every default; by its own long poll it is told of news all the same."""
+    assert site.publish("r1", a="rule a {}") == 0
+    assert site.init_agent() == 0
+    with running(site) as program:
+        assert "installed, runs r1" in line(program)
+        wait_until(lambda: status_of_relay(site)["watchers"]["waiting"] == 1)
+        assert sockets_bound(program) == []
+
+
+def status_of_relay(site: Site) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(get(site.relay, "/v1/relay").body)
+    return document
+
+
 def test_a_release_reaches_a_host_by_long_polls(site: Site) -> None:
     """Origin, relay and agent as processes, all with their defaults; the next poll is far away."""
     assert site.publish("r1", a="rule a {}") == 0
@@ -69,6 +100,7 @@ def test_an_announcement_wakes_a_host_that_was_asked_to_listen(site: Site) -> No
     with running(site) as program:
         assert f"hears announcements on port {port}/udp" in line(program)
         assert "installed, runs r1" in line(program)
+        assert sockets_bound(program) == [f"udp {port}"]
         assert site.publish("r2", a="rule a {condition: true}") == 0
         done: list[str] = []
         while not done:

@@ -87,6 +87,41 @@ def test_a_timestamp_with_altered_bytes_is_a_number_or_one_error(
         assert 1 <= claimed_version(bytes(content)) <= MAX_VERSION
 
 
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b'{"signed":{"_type":"timestamp","version":7}}',
+                b'"signed":{"_type":"timestamp","version":8},',
+                b'"version":9,',
+                b'"version":1e1,',
+                b'"\\u0076ersion":3,',
+                b'"_type":"timestamp",',
+                b'"_type":"root",',
+                b'"signed":',
+                b'"meta":{"a":[1,2,{}]},',
+                b"{",
+                b"}",
+                b",",
+                b" ",
+                b"0",
+                b"-",
+                b"null",
+            ]
+        ),
+        max_size=9,
+    )
+)
+def test_what_is_read_is_what_any_json_reader_reads(pieces: list[bytes]) -> None:
+    """Two readers that differ (repeated names, escapes) would be told two things by one datagram."""
+    content = b"".join(pieces)
+    try:
+        version = claimed_version(content)
+    except DocumentError:
+        return
+    assert json.loads(content)["signed"]["version"] == version
+
+
 def test_endless_data_is_not_read() -> None:
     padded = timestamp(1).ljust(TIMESTAMP_DATAGRAM_BYTES)
     assert announced_version(padded) == 1
