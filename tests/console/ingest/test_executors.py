@@ -1,0 +1,53 @@
+"""Opening aside gives the same in threads, in processes, and at once."""
+
+import asyncio
+from pathlib import Path
+
+from fleetward.adapters.disk import SystemDisk
+from fleetward.console.ingest import opening
+from fleetward.console.ingest.executors import processes, threads
+from fleetward.identity.checkins import seal_check_in
+from fleetward.identity.consoles import obtain_console_keys
+from support.fakes import SeededEntropy
+from support.status import event, host_key, usual
+
+
+def test_threads_and_processes_give_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "console.key"
+    console = obtain_console_keys(SystemDisk(), path, SeededEntropy())
+    key = host_key()
+    envelopes = [
+        seal_check_in(usual(key, n, events=(event(n),)), key, console.public) for n in range(1, 4)
+    ]
+    envelopes.append(b"rubbish")
+    at_once = opening.open_envelopes(envelopes, (console,))
+    assert [found.n if found else None for found in at_once] == [1, 2, 3, None]
+    in_threads = threads(2, (console,))
+    in_processes = processes(1, (path,))
+    try:
+        assert asyncio.run(in_threads(envelopes)) == at_once
+        assert asyncio.run(in_processes(envelopes)) == at_once
+    finally:
+        in_threads.executor.shutdown()
+        in_processes.executor.shutdown()
+
+
+def test_what_it_runs_has_a_digest_that_changes_with_it_alone(tmp_path: Path) -> None:
+    console = obtain_console_keys(SystemDisk(), tmp_path / "console.key", SeededEntropy())
+    key = host_key()
+
+    def content(**more: object) -> str:
+        envelope = seal_check_in(usual(key, **more), key, console.public)  # type: ignore[arg-type]
+        found = opening.open_envelopes([envelope], (console,))[0]
+        assert found is not None
+        return found.content
+
+    assert content() == content(n=7, relay="other", clock=None, events=(event(1),))
+    assert content() != content(ports=None)
+    assert content() != content(products=())
+
+
+def test_an_events_digest_is_of_all_but_its_number() -> None:
+    one, same, other = (opening._flat_event(event(1)), opening._flat_event(event(1)), event(2))
+    assert one.digest == same.digest
+    assert opening._flat_event(other).digest != one.digest
