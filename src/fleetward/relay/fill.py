@@ -84,7 +84,6 @@ class Fill:
         self._limits = ground.sources.limits
         self._counters = ground.sources.counters
         self._room: Room | None = None
-        self._roomed = -1
         self._asked_again = asyncio.Event()
         self._task: asyncio.Task[object] | None = None
         self._writer: BlobWriter | None = None
@@ -241,14 +240,16 @@ class Fill:
         path = "/" + blob_path(self.digest)
         async with await source.get(path, headers) as response:
             if self._is_already_whole(source, response, writer):
+                await self._note_length(writer.offset)
                 return
             verdict = verdict_of(response)
             if verdict is Verdict.ABSENT:
                 raise NotFoundError(f"{source.name} does not have {path}", response.status)
             if verdict is not Verdict.CONTENT:
                 raise NetworkError(f"{source.name} answered {response.status} for {path}")
-            self._note_length(self._begin(source, response, writer))
-            await self._make_room()
+            length = self._begin(source, response, writer)
+            if length is not None:
+                await self._note_length(length)
             await self._copy(response, writer)
 
     def _is_already_whole(
@@ -261,7 +262,6 @@ class Fill:
         if told is None or int(told[2]) != writer.offset:
             writer.restart(source.name)
             raise NetworkError("the partial blob does not fit the upstream's: begun again")
-        self._note_length(writer.offset)
         return True
 
     def _begin(self, source: Source, response: UpstreamResponse, writer: BlobWriter) -> int | None:
@@ -276,28 +276,24 @@ class Fill:
         self._counters.resumed += 1
         return int(told[2])
 
-    def _note_length(self, length: int | None) -> None:
-        if length is None or length == self.length:
+    async def _note_length(self, length: int) -> None:
+        """Take the length that an upstream tells, once it is known what becomes of the blob."""
+        if length == self.length:
             return
         if length > self._limits.max_blob_bytes:
             raise NetworkError(f"the blob is longer than {self._limits.max_blob_bytes} bytes")
+        self._room = await self._storage.reserve(self.digest, length)
+        is_for_nobody = self.purpose.need is Need.AHEAD and self._room is not Room.KEPT
+        if self._room is Room.NONE or is_for_nobody:
+            raise NoRoomError(
+                f"the disk has no room for a blob of {length} bytes; free some space, or lower "
+                "storage.quota"
+            )
         if self.length is not None:
             self.generation += 1
         self.length = length
         self._wake()
-
-    async def _make_room(self) -> None:
-        """Ask what becomes of the blob, once its length is known and where it has changed."""
-        if self.length is None or self.length == self._roomed:
-            return
-        self._room = await self._storage.reserve(self.digest, self.length)
-        self._roomed = self.length
-        is_for_nobody = self.purpose.need is Need.AHEAD and self._room is not Room.KEPT
-        if self._room is Room.NONE or is_for_nobody:
-            raise NoRoomError(
-                f"the disk has no room for a blob of {self.length} bytes; free some space, or "
-                "lower storage.quota"
-            )
+        await asyncio.sleep(0)  # Those who wait take their places before anything else happens.
 
     async def _copy(self, response: UpstreamResponse, writer: BlobWriter) -> None:
         bound = self._limits.max_blob_bytes if self.length is None else self.length
@@ -317,8 +313,7 @@ class Fill:
     async def _keep(self, source: Source, writer: BlobWriter) -> None:
         writer.verify()
         source.note_success()
-        self.length = writer.offset
-        await self._make_room()
+        await self._note_length(writer.offset)
         self._is_verified = True
         self._wake()
         if self._room is Room.PASSED_THROUGH:
@@ -327,7 +322,7 @@ class Fill:
             self._counters.passed_through += 1
             return
         await _in_thread(writer.commit)
-        self._storage.keep(self.digest, self.length)
+        self._storage.keep(self.digest, writer.offset)
         self._counters.filled += 1
 
     # -- waking --------------------------------------------------------------------------------
