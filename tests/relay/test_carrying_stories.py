@@ -24,7 +24,8 @@ from fleetward.wire.checkins import CHECKIN_TYPE
 from fleetward.wire.envelope import decode_self_signed
 from httpd.rawhttp import get
 from httpd.waiting import wait_until
-from relay.carriers import CARRY, SPOOL, carrying_relay, post, post_batch
+from relay.carriers import CARRY, SPOOL, carrying_relay, carrying_settings, post, post_batch
+from relay.relays import TestRelay
 from support.fakes import START, SeededEntropy
 from support.receiver import Receiver
 from support.status import CONSOLE, FACTS, event, host_key, sealed, usual
@@ -193,13 +194,29 @@ def test_one_host_over_its_share_does_not_stop_a_chain(tmp_path: Path) -> None:
         assert console.gaps(HOST.id) == []
 
 
-def test_relays_that_name_each_other_do_not_carry_for_ever(tmp_path: Path) -> None:
-    """Two relays have each other as upstream, and no console: what goes round is dropped."""
-    with carrying_relay(tmp_path / "one", upstream="http://127.0.0.1:9") as one:
+def test_a_check_in_that_went_through_too_many_relays_is_dropped(tmp_path: Path) -> None:
+    with carrying_relay(tmp_path / "one") as one:
         envelopes = [sealed(number) for number in range(3)]
         assert post_batch(one.url, envelopes, hops=8).status == 202
         assert one.status()["check_ins"]["looped"] == 3
         assert one.status()["spool"]["check_ins"] == 0
+
+
+def test_relays_that_name_each_other_do_not_carry_for_ever(tmp_path: Path) -> None:
+    """Two relays have each other as upstream, and no console: what goes round comes to an end."""
+    with Receiver().running() as placeholder:
+        url = placeholder.url
+    with carrying_relay(tmp_path / "one", upstream=url) as one:
+        back = carrying_settings(tmp_path / "two", upstream=one.url)
+        with TestRelay(replace(back, port=int(url.rpartition(":")[2]))) as two:
+            assert post(one.url, sealed(1)).status == 202
+            wait_until(
+                lambda: sum(relay.status()["check_ins"]["looped"] for relay in (one, two)) == 1
+            )
+            wait_until(lambda: one.status()["spool"]["check_ins"] == 0)
+            wait_until(lambda: two.status()["spool"]["check_ins"] == 0)
+            sent = sum(relay.status()["forwarding"]["forwarded"] for relay in (one, two))
+            assert sent == 8
 
 
 def test_an_acknowledgement_comes_back_through_the_relay(tmp_path: Path) -> None:

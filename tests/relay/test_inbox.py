@@ -205,8 +205,8 @@ def test_what_is_no_request_stops_at_the_relay(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("status", "passed"),
-    [(400, 400), (409, 409), (413, 413)]
-    + [(status, 503) for status in (201, 204, 301, 401, 403, 404, 429, 500)],
+    [(400, 400), (403, 400), (409, 409), (413, 413)]
+    + [(status, 503) for status in (201, 204, 301, 401, 404, 429, 500)],
 )
 def test_only_a_closed_list_of_statuses_is_passed_on(
     tmp_path: Path, status: int, passed: int

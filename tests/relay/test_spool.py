@@ -237,6 +237,34 @@ def test_power_loss_at_any_instant_loses_nothing_that_was_promised() -> None:
                 assert left[-1] == 999, where
 
 
+@given(st.integers(0, 2**32))
+def test_any_life_of_a_spool_keeps_its_promises(seed: int) -> None:
+    """Appends, batches, restarts and power losses in any order: nothing promised is ever gone."""
+    chance = random.Random(seed)
+    disk, waiting = SimDisk(), dict[int, None]()
+    spool = opened(disk)
+    for number in range(60):
+        act = chance.choice(["append", "append", "append", "remove", "restart", "power"])
+        if act == "append":
+            count = chance.randint(1, 4)
+            records = [record(number * 10 + one, host=one) for one in range(count)]
+            assert set(spool.append(records)) == {Fate.KEPT}
+            waiting.update(dict.fromkeys(map(number_of, records)))
+        elif act == "remove" and (taken := spool.take(chance.randint(1, 5), ALL)):
+            assert [number_of(one) for one in taken.records] == list(waiting)[: len(taken.records)]
+            spool.remove(taken)
+            for one in taken.records:
+                del waiting[number_of(one)]
+        elif act == "restart":
+            spool.close()
+            spool = opened(disk)
+        elif act == "power":
+            disk = disk.crash(chance.choice(list(Aftermath)), number)
+            spool = opened(disk)
+        assert spool.waiting == len(waiting)
+    assert drained(spool) == list(waiting)
+
+
 @given(st.integers(0, 2**32), st.integers(1, 6))
 def test_damage_costs_what_is_damaged(seed: int, flips: int) -> None:
     """Bits flip on the disk. All records but those hit are read, in order, and never altered."""

@@ -5,8 +5,7 @@
 
 Never kept: an answer belongs to one request. The relay verifies only that the new key signed the
 request, so that nonsense stops here; the token is not in it, and what is in it is sealed. Every
-other status of the console becomes 503: a host that reads 403 or 404 from a relay could not know
-whose word that is.
+other status of the console becomes 503, and 403 becomes 400: a relay has nothing to forbid.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,7 +29,9 @@ from fleetward.wire.enrolment import ENROL_PATH, require_answer_to
 _HEADERS: Final = (("Content-Type", ENVELOPE_MEDIA_TYPE), ("Cache-Control", "no-store"))
 _MALFORMED: Final = Response(400)
 _UNSUPPORTED: Final = Response(415)
-_PASSED: Final = frozenset({400, 409, 413})
+_PASSED: Final = {400: 400, 403: 400, 409: 409, 413: 413}
+"""The console's refusals, and what the host is told; a relay never says 403."""
+
 _BURST: Final = 10.0
 
 
@@ -133,5 +134,5 @@ def _response_to(host: HostId, reply: Reply) -> Response:
         require_answer_to(host, reply.body)
         return Response(reply.status, _HEADERS, reply.body)
     if reply.status in _PASSED:
-        return Response(reply.status)
+        return Response(_PASSED[reply.status])
     raise NetworkError(f"an enrolment was answered {reply.status}")
