@@ -59,7 +59,7 @@ def run(
     from fleetward.console.serving import bind, serve  # noqa: PLC0415 (only `run` needs uvicorn)
 
     settings = _settings(config, db=db, listen=listen, state=state, url=url)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    _log_to_stderr()
     bound = bind(*parse_listen(settings.listen))
     with bound:
         start_django(SystemDisk(), Wiring(settings=settings))
@@ -68,6 +68,14 @@ def run(
 
         nobody = is_first_start()
         serve(application(), settings, bound, lambda url: _announce(url, nobody=nobody))
+
+
+def _log_to_stderr() -> None:
+    """Log what an operator must act on; scans by strangers are answered, and not worth a line."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    for name in ("django.request", "axes"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("django.security").setLevel(logging.CRITICAL)
 
 
 def _announce(url: str, *, nobody: bool) -> None:

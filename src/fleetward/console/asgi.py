@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from fleetward.console.parts import AsgiApplication, Background, parts
@@ -23,7 +23,7 @@ class Application:
     def __init__(
         self,
         django: AsgiApplication,
-        mounts: dict[str, AsgiApplication],
+        mounts: Mapping[str, AsgiApplication],
         background: tuple[Background, ...],
     ) -> None:
         self._django = django
