@@ -105,6 +105,7 @@ async def pumping(door: Door) -> AsyncIterator[tuple[Pump, int]]:
     finally:
         pump.stop_listening()
         pump.close()
+        pump.close()
         for _ in range(5):
             await asyncio.sleep(0)
         assert door.inside == 0

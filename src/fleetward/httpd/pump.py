@@ -181,7 +181,9 @@ class Pump:
         self._listeners.clear()
 
     def close(self) -> None:
-        """Cut who is left, and give the epoll set back."""
+        """Cut who is left, and give the epoll set back; harmless when called again."""
+        if self._epoll.closed:
+            return
         for line in tuple(self._lines.values()):
             line.abort()
         self.loop.remove_reader(self._epoll.fileno())
