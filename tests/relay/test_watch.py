@@ -12,6 +12,7 @@ import pytest
 
 from fleetward.httpd.limits import ServerLimits
 from fleetward.wire.announcement import MAX_VERSION
+from httpd.certificates import client_context, make_certificate, server_context
 from httpd.rawhttp import Raw, get
 from httpd.sample_repository import write
 from httpd.upstreams import Asked, Out, Upstream, head, serving
@@ -193,6 +194,27 @@ def test_news_pass_a_chain_of_relays(tmp_path: Path) -> None:
         with Waiter(third.url, 1) as waiter:
             content = origin.publish(2)
             assert waiter.answer().body == content
+
+
+def test_news_over_tls(tmp_path: Path) -> None:
+    """Both ways: the relay serves https, and a further relay holds its long poll by it."""
+    certificate = make_certificate(tmp_path)
+    write(tmp_path / "repository", STAMP, timestamp(1))
+    with TestOrigin(tmp_path / "repository") as origin:
+        upper = replace(watching(tmp_path / "a", origin.url), tls=server_context(certificate))
+        with TestRelay(upper) as first:
+            trusting = {"upstream_tls": client_context(certificate)}
+            lower = replace(watching(tmp_path / "b", first.url), **trusting)  # type: ignore[arg-type]
+            with (
+                TestRelay(lower) as second,
+                Waiter(second.url, 1) as waiter,
+                Raw(first.url, tls=client_context(certificate)) as direct,
+            ):
+                direct.send(b"GET /v1/watch?after=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+                wait_until(lambda: version_of(second) == 1)
+                content = origin.publish(2)
+                assert direct.answer().body == content
+                assert waiter.answer().body == content
 
 
 def test_a_restarted_relay_tells_of_what_it_had_kept(tmp_path: Path) -> None:

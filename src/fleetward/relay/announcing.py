@@ -62,7 +62,7 @@ class AnnouncingPart:
         while True:
             await self._waiting.wait()
             self._waiting.clear()
-            await self._announce(self._news.latest, port)
+            await self._announce(port)
             await asyncio.sleep(self._limits.announce_interval.total_seconds())
 
     def _note(self, timestamp: bytes) -> None:
@@ -71,14 +71,16 @@ class AnnouncingPart:
         else:
             self._too_long += 1
 
-    async def _announce(self, timestamp: bytes, port: int) -> None:
+    async def _announce(self, port: int) -> None:
+        told = await resolve(map(split_host_and_port, self._push.unicast))
+        groups = [Destination(group, port) for group in self._push.group]
+        timestamp = self._news.latest
         if not fits_announcement(timestamp):
             return
         interfaces = interfaces_for(self._host, self._push.interfaces)
-        groups = [Destination(group, port) for group in self._push.group]
-        told = await resolve(map(split_host_and_port, self._push.unicast))
-        self._announced += 1
-        self._sent += send(timestamp, (*groups, *told), interfaces=interfaces, hops=self._push.ttl)
+        sent = send(timestamp, (*groups, *told), interfaces=interfaces, hops=self._push.ttl)
+        self._announced += sent > 0
+        self._sent += sent
 
     def status(self) -> Mapping[str, object]:
         """Return what was announced."""
