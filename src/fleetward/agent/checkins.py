@@ -346,7 +346,7 @@ class _Exchange:
             self.memory = replace(self.memory, inbox_at=now)
 
     def _take(self, url: str, orders: Orders, now: datetime) -> None:
-        target = inbox_target(self.key.id, orders.seq)
+        target = inbox_target(self.key.id, orders.seq(self.enrolled.public().id))
         content = carrying.fetch(self.reporter.session, url, target)
         if content is None:
             return
@@ -354,8 +354,9 @@ class _Exchange:
         inbox = orders.accept(
             content, self.key.id, self.enrolled.public(), pins.signing_keys(), now
         )
-        for ack in inbox.acks:
-            self.spool.acknowledge(ack.epoch, ack.e, now)
+        acknowledged = {ack.epoch: ack.e for ack in inbox.acks}
+        epoch = self.spool.epoch  # the newest that the console knows of is always there
+        self.spool.acknowledge(epoch, acknowledged.get(Epoch(epoch), 0), now)
         self.answered += orders.carry_out(
             inbox, self.reporter.acts, now, lambda found: self.spool.record(found.line())
         )

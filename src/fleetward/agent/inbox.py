@@ -91,10 +91,9 @@ class Orders:
         except (FileNotFoundError, DocumentError):
             self._state = _State()
 
-    @property
-    def seq(self) -> int:
-        """The greatest number of an inbox that was accepted; 0 for none."""
-        return self._state.seq
+    def seq(self, console: ConsoleId) -> int:
+        """Return the greatest number of an inbox of `console` that was accepted; 0 for none."""
+        return self._of(console).seq
 
     def accept(
         self,
