@@ -31,7 +31,7 @@ def record(
     envelope = f"{number:06}".encode().ljust(length, b".")
     since = milliseconds_of(START) + number
     carried = Carried(since, "192.0.2.1", envelope)
-    return Record(HostId(f"{host:064x}"), source, way, since, carried)
+    return Record(HostId(f"{host:016x}" * 4), source, way, since, carried)
 
 
 def number_of(one: Record) -> int:

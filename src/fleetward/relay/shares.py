@@ -8,11 +8,13 @@ one. What no share stops stops at the whole.
 
 import hashlib
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 from fleetward.config.relay import SpoolSettings
 from fleetward.core.limits import STATUS
 from fleetward.relay.segments import Record, Way
+
+_Name = TypeVar("_Name", int, str)
 
 
 class Fate(Enum):
@@ -41,13 +43,14 @@ class Shares:
     Attributes:
         bytes: of all that waits.
         count: check-ins that wait.
-        hosts: bytes by host.
+        hosts: bytes by the first 8 bytes of a host's id, as a number: a flood of new keys may bring
+            hundreds of thousands, and nobody makes a key for another's 8 bytes.
     """
 
     def __init__(self, settings: SpoolSettings) -> None:
         self.bytes = 0
         self.count = 0
-        self.hosts: dict[str, int] = {}
+        self.hosts: dict[int, int] = {}
         self._settings = settings
         self._sources: dict[str, int] = {}
         self._datagrams = 0
@@ -60,7 +63,7 @@ class Shares:
             return Fate.REPEATED
         if self.bytes + size > settings.max_bytes:
             return Fate.FULL
-        if self.hosts.get(record.host, 0) + size > self._part(settings.max_share):
+        if self.hosts.get(_host_of(record), 0) + size > self._part(settings.max_share):
             return Fate.HOST_SHARE
         of_source = self._sources.get(record.source, 0) + size if record.source else 0
         if of_source > self._part(settings.max_peer_share):
@@ -94,12 +97,16 @@ class Shares:
         self.bytes += by
         if record.way is Way.DATAGRAM:
             self._datagrams += by
-        _change(self.hosts, record.host, by)
+        _change(self.hosts, _host_of(record), by)
         if record.source:
             _change(self._sources, record.source, by)
 
 
-def _change(shares: dict[str, int], name: str, by: int) -> None:
+def _host_of(record: Record) -> int:
+    return int(record.host[:16], 16)
+
+
+def _change(shares: dict[_Name, int], name: _Name, by: int) -> None:
     share = shares.get(name, 0) + by
     if share > 0:
         shares[name] = share
