@@ -13,13 +13,14 @@ from fleetward.httpd.limits import ClientLimits
 from fleetward.httpd.message import NOT_FOUND, Answer, Request, Response
 from fleetward.httpd.server import Server
 from fleetward.relay.handler import Router
+from fleetward.relay.loops import Loops
 from fleetward.relay.passthrough import Passthrough
 from fleetward.relay.passthrough_ground import PassthroughLimits
 from fleetward.relay.passthrough_part import Network, PassthroughPart, Place
 from httpd.rawhttp import Answer as Got
 from httpd.rawhttp import get
 from relay.relays import SERVER_LIMITS
-from support.fakes import FakeClock, SeededEntropy
+from support.fakes import FakeClock
 
 LIMITS = PassthroughLimits(
     patience=timedelta(seconds=10),
@@ -38,13 +39,19 @@ def settings_of(upstream: str, **changes: Any) -> PassthroughSettings:  # noqa: 
 class _Routes:
     """A handler of routes, as `relay.handler` has it, without a repository."""
 
-    def __init__(self, part: PassthroughPart) -> None:
+    def __init__(self, part: PassthroughPart, loops: Loops) -> None:
         self._router = Router(part.routes())
+        self._loops = loops
 
     def max_body(self, method: str, path: str) -> int:
         return 0
 
     def answer(self, request: Request) -> Answer:
+        if b"via" in request.headers:
+            return self._loops.answer(request, self._answer)
+        return self._answer(request)
+
+    def _answer(self, request: Request) -> Answer:
         route = self._router.find(request.path, request.authority)
         if route is None:
             return NOT_FOUND
@@ -68,14 +75,15 @@ class TestPassthrough(LoopThread):
         self.clock = FakeClock()
 
         async def run(ready: Callable[[str], None], stop: asyncio.Event) -> None:
+            loops = Loops([])
             self.part = PassthroughPart(
                 [settings],
                 Place(cache, self.clock, min_free),
                 Network(client or ClientLimits()),
                 limits=replace(LIMITS, **limits),
-                entropy=SeededEntropy(),
+                via=loops.headers,
             )
-            server = Server(_Routes(self.part), limits=SERVER_LIMITS)
+            server = Server(_Routes(self.part, loops), limits=SERVER_LIMITS)
             running = asyncio.create_task(self.part.run())
             ready(await server.start("127.0.0.1", 0))
             await stop.wait()

@@ -1,5 +1,6 @@
 """The relay is no open proxy, and no way into a network: what attackers ask it for, over sockets."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from fleetward.errors import ConfigurationError
+from fleetward.httpd.endpoint import Endpoint
 from fleetward.relay.addresses import Lookup
 from httpd.rawhttp import Answer, Raw, send_all
 from httpd.upstreams import Asked, Out, Script, Upstream, head, serving
@@ -321,7 +323,10 @@ def test_a_header_in_a_path(relay: TestPassthrough, upstream: Upstream, path: st
 
 
 def test_a_relay_that_asks_itself(tmp_path: Path) -> None:
-    """Its upstream is its own address, by a mistake or by DNS; the circle ends at once."""
+    """Its upstream is its own address, by a mistake or by DNS; the circle ends at once.
+
+    Otherwise the relay would wait for itself, as one of those who wait for the file.
+    """
     asked: list[str] = []
 
     async def back(request: Asked, out: Out) -> bool:
@@ -334,4 +339,29 @@ def test_a_relay_that_asks_itself(tmp_path: Path) -> None:
     with Upstream(back) as upstream, TestPassthrough(tmp_path, settings_of(upstream.url)) as itself:
         assert itself.get("/x").status == 503
         assert asked == ["/x"]
-        assert itself.count("requests") == 2
+        assert itself.count("requests") == 1
+
+
+def test_two_relays_that_ask_each_other(tmp_path: Path) -> None:
+    """Each is the other's upstream; what the first one's request comes back with is its own name."""
+    first: list[TestPassthrough] = []
+    via: list[str] = []
+
+    async def to_first(request: Asked, out: Out) -> bool:
+        via.append(request.headers["via"])
+        inner = await asyncio.to_thread(first[0].get, request.path, f"Via: {via[-1]}")
+        await out.send(head(0, status=f"{inner.status} Inner"))
+        return True
+
+    with (
+        Upstream(to_first) as bridge,
+        TestPassthrough(tmp_path / "b", settings_of(bridge.url)) as second,
+        Upstream(serving({})) as nowhere,
+        TestPassthrough(tmp_path / "a", settings_of(nowhere.url)) as one,
+    ):
+        first.append(one)
+        endpoint = Endpoint.upstream(second.url + "/passthrough/up")
+        one.one.ground.client.endpoint = endpoint
+        assert one.get("/x").status == 503
+        assert len(via[0].split(",")) == 2
+        assert one.count("requests") == 1

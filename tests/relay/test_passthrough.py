@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from fleetward.httpd.message import FileBody, Request, Response
+from fleetward.relay.passthrough_rules import Wanted
 from httpd.rawhttp import Answer, CutError, Raw
 from httpd.upstreams import NOT_FOUND, Asked, Out, Script, Upstream, head, serving
 from httpd.waiting import open_descriptors, wait_until
@@ -313,6 +315,30 @@ def test_a_herd_is_one_request_and_is_served_while_it_comes(tmp_path: Path) -> N
         assert herd.join().got == [BIG] * 20
         assert upstream.paths() == ["/x"]
         assert relay.count("coalesced") == 20
+
+
+@pytest.mark.parametrize("more", [(), ("Cache-Control: no-store",)])
+def test_a_client_whose_turn_comes_late(tmp_path: Path, more: tuple[str, ...]) -> None:
+    """The content came, and its file was closed, before the task of a client began to wait."""
+
+    async def late(relay: TestPassthrough) -> Response:
+        request = Request("GET", "/x", "", {})
+        retrieval = relay.one._begin(Wanted("/x"), None)
+        await asyncio.wait(relay.one._flights._tasks.values())
+        assert retrieval.is_let_go
+        response = await relay.one._wait(request, Wanted("/x"), None, retrieval)
+        assert isinstance(response.body, FileBody)
+        if response.body.growth:
+            await response.body.growth.beyond(response.body.offset)
+        return response
+
+    with running(tmp_path, sending(b"abc", *more)) as pair:
+        loop = pair.relay._loop
+        assert loop
+        response = asyncio.run_coroutine_threadsafe(late(pair.relay), loop).result(10)
+        assert isinstance(response.body, FileBody)
+        assert os.pread(response.body.descriptor, 9, response.body.offset) == b"abc"
+        response.discard()
 
 
 def test_a_client_that_leaves_ends_nothing(tmp_path: Path) -> None:
@@ -811,6 +837,25 @@ def test_odd_headers_are_left_away(tmp_path: Path, header: str) -> None:
         assert "last-modified" not in answer.headers
         pair.relay.pass_time(301)
         assert pair.get("/x").body == b"x"
+
+
+def test_a_file_that_somebody_removed_is_fetched_again(tmp_path: Path) -> None:
+    with running(tmp_path, serving({"/x": b"whole"})) as pair:
+        assert pair.get("/x").body == b"whole"
+        (kept,) = (tmp_path / "passthrough" / "up").glob("[0-9a-f][0-9a-f]/*")
+        kept.unlink()
+        assert pair.get("/x").body == b"whole"
+        assert len(pair.asked) == 2
+
+
+def test_a_file_that_is_removed_while_the_upstream_fails(tmp_path: Path) -> None:
+    script = answering(sending(b"one", 'ETag: "v1"'), sending(b"", status="500 Oh"))
+    with running(tmp_path, script) as pair:
+        assert pair.get("/x").body == b"one"
+        (kept,) = (tmp_path / "passthrough" / "up").glob("[0-9a-f][0-9a-f]/*")
+        kept.unlink()
+        pair.relay.pass_time(301)
+        assert pair.get("/x").status == 503
 
 
 # -- room --------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from fleetward.httpd.target import parse_target
 from fleetward.relay.passthrough_rules import Rules, Wanted
 
 
-def rules(upstream: str = "http://deb.example/debian", **settings: Any) -> Rules:
+def rules(upstream: str = "http://deb.example/debian", **settings: Any) -> Rules:  # noqa: ANN401
     merged: dict[str, Any] = {
         "name": "debian",
         "upstream": upstream,
@@ -23,7 +23,7 @@ def rules(upstream: str = "http://deb.example/debian", **settings: Any) -> Rules
     return Rules.of(PassthroughSettings(**merged))
 
 
-def asked(raw: str, **settings: Any) -> str | None:
+def asked(raw: str, **settings: Any) -> str | None:  # noqa: ANN401
     """The target that the upstream gets for a client's path; None where it gets nothing."""
     target = parse_target(raw.encode())
     wanted = rules(**settings).wanted(target.path, target.query)

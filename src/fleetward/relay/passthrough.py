@@ -89,19 +89,16 @@ class Passthrough:
         wanted = self.ground.rules.wanted(path, request.query)
         if wanted is None:
             return self._not_found
-        if self._has_come_round(request):
-            return self._fail(request, None)
         kept = self.ground.store.find(wanted.key)
         if kept is not None and self._is_fresh(request, wanted, kept):
-            counters.hits += 1
-            return self._from_kept(request, kept)
+            answer = self._from_kept(request, kept)
+            if answer is not None:
+                counters.hits += 1
+                return answer
+            kept = None  # somebody removed the file
         if self._absent.knows(wanted.key):
             return self._not_found
         return self._ask(request, wanted, kept)
-
-    def _has_come_round(self, request: Request) -> bool:
-        """Return whether this relay asked itself, perhaps through others."""
-        return self.ground.via.encode() in request.headers.get(b"via", b"")
 
     def _is_fresh(self, request: Request, wanted: Wanted, kept: Kept) -> bool:
         if self.ground.rules.is_immutable(wanted):
@@ -181,12 +178,12 @@ class Passthrough:
 
     def _judge_trouble(self, wanted: Wanted, failure: NetworkError | DiskError) -> None:
         self.ground.counters.failures += 1
-        if isinstance(failure, RefusedError):
-            self._refused.note(wanted.key)
-            if failure.is_of_upstream:
-                self._pause(failure.pause)
-        elif isinstance(failure, NetworkError):
-            self._pause(0)
+        if not isinstance(failure, RefusedError):
+            self._pause(0)  # the network's trouble, or the disk's: the WAN is not for the bin
+            return
+        self._refused.note(wanted.key)
+        if failure.is_of_upstream:
+            self._pause(failure.pause)
 
     def _pause(self, told: int) -> None:
         limits = self._limits
@@ -209,24 +206,39 @@ class Passthrough:
                 return self._not_found
             if retrieval.outcome is Outcome.CONFIRMED:
                 confirmed = self.ground.store.find(wanted.key)
-                return self._from_kept(request, confirmed) if confirmed else self._unavailable
+                answer = self._from_kept(request, confirmed) if confirmed else None
+                return answer or self._fail(request, None)
+            if retrieval.is_let_go:
+                return await self._wait_again(request, wanted)
             answer = answer_retrieved(request, retrieval)
         return self._fail(request, kept) if answer is None else self._counted(request, answer)
 
-    def _from_kept(self, request: Request, kept: Kept, *, is_stale: bool = False) -> Response:
+    async def _wait_again(self, request: Request, wanted: Wanted) -> Response:
+        """Answer where the content had come and gone before the client's turn to wait for it."""
+        kept = self.ground.store.find(wanted.key)
+        answer = self._from_kept(request, kept) if kept is not None else None
+        if answer is not None:
+            return answer
+        retrieval = self._retrievals.get(wanted.key) or self._begin(wanted, None)
+        return await self._wait(request, wanted, None, retrieval)
+
+    def _from_kept(
+        self, request: Request, kept: Kept, *, is_stale: bool = False
+    ) -> Response | None:
         descriptor = self.ground.store.open(kept)
         if descriptor is None:
-            return self._unavailable
+            return None
         answer = answer_kept(request, kept, descriptor, self.ground.now(), is_stale=is_stale)
         return self._counted(request, answer)
 
     def _fail(self, request: Request, kept: Kept | None) -> Response:
         """Answer with what was known last, where it is not too old; else 503."""
-        if kept is not None:
-            age = self.ground.now() - kept.checked
-            if age <= self.settings.max_stale.total_seconds():
+        max_age = self.settings.max_stale.total_seconds()
+        if kept is not None and self.ground.now() - kept.checked <= max_age:
+            answer = self._from_kept(request, kept, is_stale=True)
+            if answer is not None:
                 self.ground.counters.stale += 1
-                return self._from_kept(request, kept, is_stale=True)
+                return answer
         self.ground.counters.unavailable += 1
         return self._unavailable
 

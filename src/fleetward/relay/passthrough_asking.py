@@ -7,6 +7,7 @@ from typing import Final
 
 from fleetward.errors import NetworkError, NotFoundError
 from fleetward.httpd.client import UpstreamResponse
+from fleetward.relay.loops import passed_on
 from fleetward.relay.passthrough_ground import PassthroughGround, RefusedError
 from fleetward.relay.passthrough_rules import Wanted
 
@@ -36,7 +37,7 @@ async def asked(
     """
     place = wanted
     seen: set[str] = set()
-    told = (*headers, ("Via", f"1.1 {ground.via}"))
+    told = (*headers, *(passed_on() or ground.via))
     while place.target not in seen and len(seen) <= ground.limits.max_redirects:
         seen.add(place.target)
         ground.counters.upstream_requests += 1

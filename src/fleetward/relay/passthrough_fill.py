@@ -72,9 +72,10 @@ class Retrieval:
         return self.writer.length if self._is_whole else self.writer.version.length
 
     @property
-    def is_over(self) -> bool:
-        """Return whether the task has ended."""
-        return self._is_over
+    def is_let_go(self) -> bool:
+        """Return whether the content came and its descriptor was closed: nobody held it."""
+        gone = self.writer is not None and self.writer.descriptor < 0
+        return self.outcome is Outcome.CONTENT and gone
 
     async def changed(self) -> None:
         """Return once there is something new to look at."""

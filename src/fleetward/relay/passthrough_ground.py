@@ -6,6 +6,7 @@ from datetime import timedelta
 from fleetward.adapters.clock import Clock
 from fleetward.errors import NetworkError
 from fleetward.httpd.client import UpstreamClient
+from fleetward.relay.loops import Headers
 from fleetward.relay.passthrough_rules import Rules
 from fleetward.relay.passthrough_store import PassthroughStore
 
@@ -105,7 +106,7 @@ class PassthroughGround:
         clock: dates what is kept.
         limits: see there.
         max_file: bytes of one body.
-        via: this relay's name in Via, by which a loop is found.
+        via: what every question says of this relay, so that it knows its own (relay.loops).
         counters: see there.
     """
 
@@ -115,7 +116,7 @@ class PassthroughGround:
     clock: Clock
     limits: PassthroughLimits
     max_file: int
-    via: str
+    via: Headers = ()
     counters: PassthroughCounters = field(default_factory=PassthroughCounters)
 
     def now(self) -> float:

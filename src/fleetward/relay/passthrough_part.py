@@ -8,7 +8,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from fleetward.adapters.clock import Clock
-from fleetward.adapters.entropy import Entropy, SystemEntropy
 from fleetward.config.relay import PassthroughSettings
 from fleetward.errors import ConfigurationError
 from fleetward.httpd.client import Pace, UpstreamClient
@@ -16,6 +15,7 @@ from fleetward.httpd.endpoint import Endpoint
 from fleetward.httpd.limits import ClientLimits
 from fleetward.httpd.message import Answer, Request
 from fleetward.relay.addresses import ALSO_PRIVATE, PUBLIC_ONLY, CheckedResolver, Reach, reach_of
+from fleetward.relay.loops import Headers
 from fleetward.relay.part import Kind, Metric, Route
 from fleetward.relay.passthrough import Passthrough
 from fleetward.relay.passthrough_ground import PassthroughGround, PassthroughLimits
@@ -82,7 +82,7 @@ class PassthroughPart:
         network: Network,
         *,
         limits: PassthroughLimits | None = None,
-        entropy: Entropy | None = None,
+        via: Headers = (),
     ) -> None:
         """Put them together; nothing is asked yet.
 
@@ -91,14 +91,13 @@ class PassthroughPart:
             place: where files are kept.
             network: how to connect out.
             limits: what clients and upstreams may take.
-            entropy: names this relay in Via, so that it knows its own requests.
+            via: what every question says of this relay (`relay.loops.Loops.headers`).
 
         Raises:
             ConfigurationError: an upstream's URL cannot be used, or is an address that is not
                 allowed.
             DiskError: a folder cannot be made.
         """
-        via = "fleetward-" + (entropy or SystemEntropy()).token(8).hex()
         limits = limits or PassthroughLimits()
         self._passthroughs = tuple(_open(one, place, network, limits, via) for one in passthroughs)
 
@@ -177,7 +176,7 @@ def _open(
     place: Place,
     network: Network,
     limits: PassthroughLimits,
-    via: str,
+    via: Headers,
 ) -> Passthrough:
     rules = Rules.of(settings)
     allowed = ALSO_PRIVATE if settings.allow_private else PUBLIC_ONLY

@@ -149,7 +149,7 @@ class PassthroughStore:
                 self._entries[key] = _Entry(length)
                 self.stored_bytes += length
         self._entries.update(known)
-        self.make_room(0)
+        self._trim()
 
     # -- keeping -----------------------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class PassthroughStore:
         self._writers.pop(key, None)
         self._note(key, _Entry(version.length or 0, Kept(key, version, now)))
         self.confirm(key, now)
-        self.make_room(0)
+        self._trim()
 
     def confirm(self, key: str, now: float) -> None:
         """Note that the upstream says the file is right."""
@@ -221,13 +221,18 @@ class PassthroughStore:
                 raise DiskError(
                     f"{self._root} has no room for {count} bytes: raise the quota, or free the disk"
                 )
-            self.remove(next(iter(self._entries)))
-            self.evicted += 1
+            self._evict_oldest()
+
+    def _trim(self) -> None:
+        while self.stored_bytes > self._quota or len(self._entries) > self._max_files:
+            self._evict_oldest()
+
+    def _evict_oldest(self) -> None:
+        self.remove(next(iter(self._entries)))
+        self.evicted += 1
 
     def _fits(self, count: int) -> bool:
         if self.stored_bytes + self._on_their_way() + count > self._quota:
-            return False
-        if len(self._entries) > self._max_files:
             return False
         return not count or self._free_bytes(self._root) - count >= self._min_free
 

@@ -218,7 +218,7 @@ def _parts(ground: Ground, loops: Loops) -> tuple[Part, ...]:
     if ground.settings.discovery.mdns:
         parts.append(Advertising(ground.settings))
     if ground.settings.passthroughs:
-        parts.append(_passthroughs(ground))
+        parts.append(_passthroughs(ground, loops))
     parts += ground.economy.parts()
     metrics = MetricsPart(ground.settings, ground.sources, ground.counters, ground.served)
     parts.append(metrics)
@@ -226,13 +226,14 @@ def _parts(ground: Ground, loops: Loops) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _passthroughs(ground: Ground) -> Part:
+def _passthroughs(ground: Ground, loops: Loops) -> Part:
     settings = ground.settings
     proxy = Endpoint.proxy(settings.proxy) if settings.proxy else None
     return PassthroughPart(
         settings.passthroughs,
         Place(settings.cache, ground.clock, settings.storage.min_free),
         Network(upstream_limits(settings), settings.upstream_tls, proxy, ground.economy.bandwidth),
+        via=loops.headers,
     )
 
 
