@@ -24,7 +24,7 @@ from fleetward.core.install import State
 from fleetward.core.limits import STATUS
 from fleetward.core.names import ChannelName, ProductName, ReleaseName
 from fleetward.core.status import EventKind, PortsSummary, SeenVersions
-from fleetward.errors import ConfigurationError, NetworkError, TrustError
+from fleetward.errors import BusyError, ConfigurationError, NetworkError, TrustError
 from fleetward.wire.tokenfile import encode_token_file
 from support.fakes import FakeClock, SeededEntropy
 from support.simdisk import Aftermath, SimDisk
@@ -326,7 +326,7 @@ def test_more_events_than_fit_one_check_in_go_in_several(scene: Scene) -> None:
 def test_what_another_version_wrote_is_still_a_number(scene: Scene) -> None:
     scene.enrol()
     reporter = scene.reporter()
-    reporter._opened().record(b'{"kind":"from the future"}')
+    reporter._spool().record(b'{"kind":"from the future"}')
     assert scene.report().pending == 0
     assert scene.kinds()[0] == "events-dropped"
 
@@ -355,6 +355,12 @@ def test_a_console_restored_from_too_old_a_backup_gets_what_is_left_in_a_new_epo
     scene.console.forget()
     assert scene.report(Seen(records=(record("r3"),))).pending == 0
     assert [e.release for e in scene.console.stored()][-1] == "r3"
+
+
+def test_two_processes_do_not_report_at_once(scene: Scene) -> None:
+    scene.enrol()
+    with scene.reporter()._lock(), pytest.raises(BusyError):
+        scene.report()
 
 
 # -- ways --------------------------------------------------------------------------------------------

@@ -184,7 +184,7 @@ class _Every(dict[str, Script]):
         super().__init__()
         self._script = script
 
-    def get(self, key: str, default: object = None) -> Script:  # type: ignore[override]
+    def get(self, key: str, default: object = None) -> Script:
         return super().get(key) or self._script
 
 

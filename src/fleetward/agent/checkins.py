@@ -14,6 +14,7 @@ Deliberately not here: when to report (the agent's loop), what a directive does 
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -129,7 +130,7 @@ class _Memory:
 
 @dataclass(slots=True)
 class Reporter:
-    """Reports for one host; one process at a time makes one (`Home.lock`).
+    """Reports for one host, from any process, one at a time.
 
     Attributes:
         home: the agent's folder.
@@ -148,19 +149,35 @@ class Reporter:
     clock: Clock
     entropy: Entropy
     acts: Acts
-    _spool: EventSpool | None = None
 
     def report(self, seen: Seen) -> Outcome:
         """Tell the console what this host is like now, and hear what it has to say.
 
         Raises:
+            BusyError: another process reports at this moment.
             ConfigurationError: the host's key or `console.json` is damaged.
             DiskError: HOME cannot be written.
         """
         enrolled = load_enrolled(self.home)
         if enrolled is None:
             return Outcome(Way.NOT_ENROLLED)
-        spool, memory = self._opened(), self._load()
+        with self._lock():
+            return self._report(enrolled, seen)
+
+    def record(self, found: Happening) -> int | None:
+        """Keep an event of another part of the agent (the port watch); it goes with the next report.
+
+        Raises:
+            BusyError: another process reports at this moment.
+            DiskError: it could not be made durable.
+        """
+        with self._lock():
+            return self._spool().record(found.line())
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _report(self, enrolled: Enrolled, seen: Seen) -> Outcome:
+        spool, memory = self._spool(), self._load()
         memory = self._notice(seen, spool, memory)
         if enrolled.standing is Standing.PENDING:
             enrolled, memory = self._ask_again(enrolled, memory)
@@ -173,21 +190,13 @@ class Reporter:
         self._save(exchange.memory)
         return outcome
 
-    def record(self, found: Happening) -> int | None:
-        """Keep an event of another part of the agent (the port watch); it goes with the next report.
+    def _lock(self) -> AbstractContextManager[None]:
+        """Hold what one process at a time may: the spool (an update holds another lock)."""
+        return self.home.disk.lock(self.home.path / "reports.lock")
 
-        Raises:
-            DiskError: it could not be made durable.
-        """
-        return self._opened().record(found.line())
-
-    # -- inside --------------------------------------------------------------------------------
-
-    def _opened(self) -> EventSpool:
-        if self._spool is None:
-            folder = self.home.path / REPORTS
-            self._spool = EventSpool(self.home.disk, folder, self.entropy, self._dropped)
-        return self._spool
+    def _spool(self) -> EventSpool:
+        folder = self.home.path / REPORTS
+        return EventSpool(self.home.disk, folder, self.entropy, self._dropped)
 
     def _dropped(self, count: int) -> bytes:
         return happening(self.clock.now(), EventKind.EVENTS_DROPPED, detail=str(count)).line()

@@ -9,14 +9,23 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from fleetward.adapters.clock import SystemClock
 from fleetward.adapters.disk import SystemDisk
 from fleetward.adapters.entropy import SystemEntropy
 from fleetward.agent import reporting
+from fleetward.agent.acting import host_facts
+from fleetward.agent.enrolling import enrol, read_token_file
 from fleetward.agent.following import ProductReport
 from fleetward.agent.home import Home
 from fleetward.agent.updating import UpdateReport
 from fleetward.agent.verifying import Verified
-from fleetward.agent.wiring import create_agent, open_agent, status_of, verify_all
+from fleetward.agent.wiring import (
+    create_agent,
+    http_session,
+    open_agent,
+    status_of,
+    verify_all,
+)
 from fleetward.cli.output import byte_bars, people, print_json, remarks
 from fleetward.config.agent import (
     AgentSettings,
@@ -25,6 +34,7 @@ from fleetward.config.agent import (
     parse_subscription,
     save_agent_settings,
 )
+from fleetward.core.enrolment import Standing
 from fleetward.core.names import parse_product
 from fleetward.errors import ConfigurationError
 
@@ -244,3 +254,51 @@ def rollback(
     record = open_agent(_home(home)).roll_back(parse_product(product))
     runs = record.current.release if record.current else "nothing"
     people.print(f"{record.product}: {record.state.value}, runs {runs}")
+
+
+@app.command()
+def enroll(
+    home: HomeArgument,
+    token_file: Annotated[
+        Path, typer.Option("--token-file", metavar="F", help="From the console; it is a secret.")
+    ],
+    console: Annotated[
+        str | None,
+        typer.Option("--console", metavar="URL", help="Another way to the console of the file."),
+    ] = None,
+) -> None:
+    """Make this host known to a console; its token is never sent.
+
+    Exits 0 also where a person has yet to approve; `agent run` goes on asking.
+
+    Example: fleetward agent enroll /var/lib/fleetward --console https://console.example
+    --token-file token.json
+    """
+    agent_home = _home(home)
+    agent_home.require()
+    file = read_token_file(_read_secret(token_file), console)
+    settings = load_agent_settings(agent_home.disk, agent_home.path)
+    with agent_home.lock():
+        enrolled = enrol(
+            agent_home,
+            file,
+            settings.sources,
+            host_facts(),
+            session=http_session(settings.network, SystemClock()),
+            clock=SystemClock(),
+            entropy=SystemEntropy(),
+        )
+    if enrolled.standing is Standing.REFUSED:
+        raise ConfigurationError(f"the console refuses this host: {enrolled.reason}")
+    waits = enrolled.standing is Standing.PENDING
+    what = "a person has yet to approve it" if waits else f"record {enrolled.record}"
+    remarks.print(f"enrolled at {file.pins.console}: {what}", soft_wrap=True)
+
+
+def _read_secret(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read the token file {path}: {error.strerror}; take it from the console"
+        ) from error
