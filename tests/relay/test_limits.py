@@ -295,6 +295,8 @@ def test_a_blob_that_is_being_sent_is_not_evicted(tmp_path: Path) -> None:
             slow.socket.recv(100)
             for content in others:
                 assert get(relay.url, blob_url(content)).body == content
+                wait_until(lambda: relay.status()["filling"] == 0)
+                wait_until(lambda: len(relay.relay.economy.storage._lent) == 1)
             wait_until(lambda: relay.status()["evicted"] == 2)
             assert blob_url(huge) in stored(tmp_path)
         wait_until(lambda: not relay.relay.economy.storage._lent)
