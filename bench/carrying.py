@@ -1,6 +1,6 @@
 """Carrying status: what a check-in costs host, relay and console, and what a spool keeps.
 
-    PYTHONPATH=tests python -m bench.carrying [--check-ins 20000]
+    python -m bench.carrying [--check-ins 20000]
 
 Prints: microseconds of each step on one core; appends per second by how many share an fsync; a
 real relay taking check-ins from 64 connections, with its CPU per check-in. No peer does the same.
@@ -8,6 +8,7 @@ real relay taking check-ins from 64 connections, with its CPU per check-in. No p
 
 import argparse
 import asyncio
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,9 +18,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psutil
+sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in ("src", "tests")]
 
-from bench.measuring import fleetward, table
+from bench.measuring import fleetward, resident_mib, table
 from fleetward.adapters.clock import SystemClock
 from fleetward.adapters.compression import compress, decompress
 from fleetward.adapters.disk import SystemDisk
@@ -107,6 +108,12 @@ def appends(folder: Path, count: int) -> None:
     table(("check-ins per fsync", "appends/s", "seconds to take up again"), rows)
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 async def client(port: int, envelopes: Sequence[bytes]) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     taken = 0
@@ -140,13 +147,11 @@ def real_relay(folder: Path, count: int) -> None:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as relay:
         assert relay.stderr
         port = urlsplit(relay.stderr.readline().split()[-1]).port or 0
-        process = psutil.Process(relay.pid)
-        before, began = process.cpu_times(), time.perf_counter()
+        before, began = cpu_seconds(relay.pid), time.perf_counter()
         taken = asyncio.run(load(port))
-        took, after = time.perf_counter() - began, process.cpu_times()
-        resident = process.memory_info().rss / 2**20
+        took, cpu = time.perf_counter() - began, cpu_seconds(relay.pid) - before
+        resident = resident_mib(relay.pid)
         relay.terminate()
-    cpu = after.user + after.system - before.user - before.system
     table(
         ("check-ins", "answered 202", "per second", "relay's CPU us each", "relay's RSS MiB"),
         [(count, taken, f"{count / took:,.0f}", f"{cpu / count * 1e6:.0f}", f"{resident:.0f}")],
