@@ -1,3 +1,4 @@
+# ruff: noqa: E402 (the path to what tests share comes first)
 """Carrying status: what a check-in costs host, relay and console, and what a spool keeps.
 
     python -m bench.carrying [--check-ins 20000]
