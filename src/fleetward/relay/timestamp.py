@@ -23,12 +23,13 @@ poll towards the upstream for one poll at most: `renew` is called after each.
 import asyncio
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 
 from fleetward.core.limits import MetadataLimits
 from fleetward.errors import DiskError, DocumentError
-from fleetward.httpd.conditional import represent, select
+from fleetward.httpd.conditional import NotModified, Whole, represent, select
 from fleetward.httpd.files import NOT_FOUND_METADATA
-from fleetward.httpd.message import UNAVAILABLE, Answer, Request, Response
+from fleetward.httpd.message import UNAVAILABLE, Answer, Repeatable, Request, Response
 from fleetward.relay.documents import DocumentShelf, wants_revalidation
 from fleetward.relay.flights import Flights
 from fleetward.relay.sources import Absent, Fetched, Sources, Unchanged
@@ -41,6 +42,7 @@ _CACHE_CONTROL = ("Cache-Control", "no-store")
 @dataclass(frozen=True, slots=True)
 class _Known:
     whole: Response
+    unchanged: Response
     etag: str
     version: int
     upstream_etag: str
@@ -106,13 +108,24 @@ class TimestampCache:
         if wants_revalidation(request):
             lifetime = min(lifetime, self._limits.revalidate_interval.total_seconds())
         if known is not None and known.age(now) < lifetime:
-            self._counters.hits += 1
-            return _respond(request, known, age=None)
+            self._count_hit()
+            response = _respond(request, known, age=None)
+            return Repeatable(response, partial(self._holds, known, lifetime), self._count_hit)
         self._counters.misses += 1
         if None in self._flights:
             self._counters.coalesced += 1
         flight = self._flights.join(None, self._refresh)
         return self._after(flight, request, now)
+
+    def _count_hit(self) -> None:
+        self._counters.hits += 1
+
+    def _holds(self, answered: _Known, lifetime: float) -> bool:
+        """Return whether what was answered may be answered again without a look upstream."""
+        known = self._known
+        if known is None or known.whole is not answered.whole:
+            return False
+        return known.age(asyncio.get_running_loop().time()) < lifetime
 
     async def _after(
         self, flight: "asyncio.Task[None]", request: Request, asked: float
@@ -175,8 +188,9 @@ def _known(content: bytes, upstream_etag: str, confirmed: float) -> _Known:
         version = claimed_version(content)
     except DocumentError:
         version = 0
-    whole = Response(200, (("ETag", etag), _CACHE_CONTROL), content)
-    return _Known(whole, etag, version, upstream_etag, confirmed)
+    headers = (("ETag", etag), _CACHE_CONTROL)
+    whole, unchanged = Response(200, headers, content), Response(304, headers)
+    return _Known(whole, unchanged, etag, version, upstream_etag, confirmed)
 
 
 def _etag(content: bytes) -> str:
@@ -184,12 +198,17 @@ def _etag(content: bytes) -> str:
 
 
 def _respond(request: Request, known: _Known, *, age: float | None) -> Response:
+    content = known.content
+    selection = select(request.method, request.headers, known.etag.encode(), len(content))
+    if age is None and isinstance(selection, Whole):
+        return known.whole
+    if age is None and isinstance(selection, NotModified):
+        return known.unchanged
     headers: tuple[tuple[str, str], ...] = (("ETag", known.etag), _CACHE_CONTROL)
     if age is not None:
         headers += (("Age", str(int(age))),)
-    content = known.content
     return represent(
-        select(request.method, request.headers, known.etag.encode(), len(content)),
+        selection,
         headers,
         len(content),
         lambda first, count: content[first : first + count],
