@@ -1,14 +1,19 @@
 """Network namespaces that a test makes and removes: two machines on a network of their own."""
 
+import ctypes
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
+from typing import TypeVar
 
 import pytest
+
+Result = TypeVar("Result")
 
 SOURCES = os.pathsep.join(
     str(Path(__file__).resolve().parents[2] / name) for name in ("src", "tests")
@@ -96,3 +101,32 @@ def two_machines() -> Iterator[tuple[Machine, Machine]]:
     finally:
         for name in names:
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+NEW_NETWORK = 0x4000_0000
+"""CLONE_NEWNET of sched.h."""
+
+OWN_ADDRESS = "10.77.1.1"
+
+
+def in_own_network(story: Callable[[], Result]) -> Result:
+    """Run `story` in a thread whose sockets, and those of threads that it begins, are apart.
+
+    The thread's network has loopback and one interface with OWN_ADDRESS. Skips where it cannot be.
+    """
+    if reason := _missing():
+        pytest.skip(reason)
+
+    def apart() -> Result:
+        if ctypes.CDLL(None, use_errno=True).unshare(NEW_NETWORK) != 0:
+            pytest.skip("namespaces are forbidden here: run it on a machine of its own")
+        ip("link", "set", "lo", "up")
+        ip("link", "add", "site0", "type", "veth", "peer", "name", "site1")
+        ip("addr", "add", f"{OWN_ADDRESS}/24", "dev", "site0")
+        for link in ("site0", "site1"):
+            ip("link", "set", link, "up")
+        ip("route", "add", "default", "dev", "site0")
+        return story()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(apart).result()

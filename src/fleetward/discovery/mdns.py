@@ -35,6 +35,9 @@ WINDOW: Final = timedelta(seconds=2)
 MAX_NAMES: Final = 32
 """Names after which no more are waited for: a flood ends the query early."""
 
+MAX_LABEL: Final = 60
+"""Bytes of an instance's name: 63 is the most (RFC 1035), and one that is taken gets a number."""
+
 
 class _Names(ServiceListener):
     """The names that answered, the first `MAX_NAMES` of them."""
@@ -111,23 +114,28 @@ async def advertised(what: Advertisement) -> AsyncGenerator[str]:
     Raises:
         NetworkError: no interface could be listened on, or the name cannot be used.
     """
-    info = ServiceInfo(
-        SERVICE,
-        f"{what.name.replace('.', '-')}.{SERVICE}",
-        port=what.port,
-        addresses=[address.packed for address in what.addresses],
-        properties={"v": "1"},
-        server=f"fleetward-{what.place()}.local.",
-    )
     try:
+        info = _service(what)
         responder = AsyncZeroconf(ip_version=IPVersion.All)
     except (OSError, ZeroconfError) as error:
-        raise NetworkError(f"mDNS cannot be listened on: {error}") from error
+        raise NetworkError(f"mDNS cannot say that {what.name!r} is here: {error}") from error
     try:
         await _register(responder, info)
         yield info.name
     finally:
         await responder.async_close()
+
+
+def _service(what: Advertisement) -> ServiceInfo:
+    name = what.name.replace(".", "-").encode()[:MAX_LABEL].decode(errors="ignore")
+    return ServiceInfo(
+        SERVICE,
+        f"{name}.{SERVICE}",
+        port=what.port,
+        addresses=[address.packed for address in what.addresses],
+        properties={"v": "1"},
+        server=f"fleetward-{what.place()}.local.",
+    )
 
 
 async def _register(responder: AsyncZeroconf, info: ServiceInfo) -> None:
