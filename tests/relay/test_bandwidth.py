@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from fleetward.config.relay import BandwidthSettings, ScheduleSettings
 from fleetward.errors import ConfigurationError
+from fleetward.httpd.client import UpstreamClient
+from fleetward.httpd.endpoint import Endpoint
 from fleetward.relay.bandwidth import (
     PURPOSE,
     Bandwidth,
@@ -252,6 +254,30 @@ def test_a_body_that_is_given_up_leaves_the_queue() -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert not pace._waiters
+
+    run(main())
+
+
+def test_the_kernel_holds_half_a_second_of_what_upstreams_send() -> None:
+    """Of those that are known at the start and of those that appear later; none without a rate."""
+
+    async def main() -> None:
+        clock = FakeClock()
+        clock.set_wall(datetime(2026, 11, 24, 12, 0, tzinfo=UTC))
+        day = ScheduleSettings(rate=1_000_000, start="08:00", end="18:00")
+        night = ScheduleSettings(rate=10, start="20:00", end="22:00")
+        first, second = (UpstreamClient(Endpoint.upstream(f"http://{n}.test")) for n in "ab")
+        pace = Bandwidth(BandwidthSettings(schedule=(day, night)), clock, [first], zone=UTC)
+        pace.adjust()
+        pace.join(second)
+        assert first.pace is second.pace is pace
+        assert first.receive_buffer == second.receive_buffer == 500_000
+        clock.advance(timedelta(hours=7))
+        pace.adjust()
+        assert first.receive_buffer == second.receive_buffer == 0
+        clock.advance(timedelta(hours=2))
+        pace.adjust()
+        assert first.receive_buffer == 16 * 1024
 
     run(main())
 

@@ -183,13 +183,14 @@ def test_a_timestamp_leads_to_all_that_its_channels_point_at(tmp_path: Path) -> 
         uses = {blob.length: blob.use for blob in closure.blobs.values()}
         assert uses == {
             500: Use.DELTA_FROM_PREVIOUS,
-            400: Use.DELTA_FROM_PREVIOUS,
+            400: Use.NEXT_STEP,
             900: Use.DELTA,
             100_000: Use.PACK,
             90_000: Use.OF_PREVIOUS,
         }
         assert closure.total == sum(uses)
         assert [blob.length for blob in closure.in_order()] == [400, 500, 900, 100_000]
+        assert [blob.length for blob in closure.in_order(last=Use.NEXT_STEP)] == [400]
         assert closure.in_order(["yara"]) == closure.in_order()
         assert closure.in_order(["sigma"]) == []
         assert (
@@ -210,6 +211,27 @@ def test_a_timestamp_leads_to_all_that_its_channels_point_at(tmp_path: Path) -> 
         }
         assert {one.name: one.value for one in part.metrics()}["closure_complete"] == 1
         assert part.routes() == ()
+
+    rig.play(story)
+
+
+def test_the_next_step_of_a_first_release_is_its_pack(tmp_path: Path) -> None:
+    """And where the previous release has no delta, nothing is sure to be wanted by most."""
+    far = manifest(5, delta(3, 5, 10), pack=70_000)
+    shop = Shop()
+    stamps = [
+        shop.publish(pointing(EARLIER), manifests=(EARLIER,)),
+        shop.publish(pointing(far, EARLIER), manifests=(far, EARLIER)),
+    ]
+    rig = Rig(tmp_path, shop)
+
+    async def story(part: ClosurePart) -> None:
+        found = []
+        for stamp in stamps:
+            rig.news.publish(stamp)
+            await rig.attempt()
+            found.append([b.length for b in current_of(part).in_order(last=Use.NEXT_STEP)])
+        assert found == [[90_000], []]
 
     rig.play(story)
 

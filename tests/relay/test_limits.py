@@ -25,7 +25,7 @@ from relay.origins import Origin, delta_urls, pack_url
 from relay.relays import Herd, TestRelay, settings_for
 
 STAMP = "/metadata/timestamp.json"
-AHEAD = StorageSettings(min_free=0)
+AHEAD = StorageSettings(min_free=0, prefetch_all=True)
 NOT_AHEAD = StorageSettings(min_free=0, prefetch=False)
 ZERO = timedelta(0)
 
@@ -104,6 +104,23 @@ def test_a_new_timestamp_brings_deltas_then_packs_before_hosts_ask(tmp_path: Pat
                 "passed_over": 0,
                 "failed": 0,
             }
+
+
+def test_by_default_only_the_next_step_is_prefetched(tmp_path: Path) -> None:
+    """The WAN carries what hosts will take anyway: a first pack, then one delta a release."""
+    default = StorageSettings(min_free=0)
+    with Origin(tmp_path / "origin") as origin:
+        first = origin.publish()
+        with TestRelay(settings(tmp_path / "cache", origin.url, storage=default)) as relay:
+            follow(relay, 2)
+            wait_until(lambda: pack_url(first) in stored(tmp_path / "cache"))
+            origin.publish()
+            third = origin.publish()
+            follow(relay, 4)
+            next_step = delta_urls(third)[0]
+            wait_until(lambda: next_step in stored(tmp_path / "cache"))
+            wait_until(lambda: relay.status()["prefetch"]["left"] == 0)
+            assert origin.blobs_asked() == [pack_url(first), next_step]
 
 
 def test_only_the_products_that_are_asked_for_are_prefetched(tmp_path: Path) -> None:

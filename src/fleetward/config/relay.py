@@ -56,14 +56,18 @@ class StorageSettings:
         retention_days: a blob that the current timestamp does not need, and that nobody asked for
             in so many days, is removed. 0 keeps it for ever.
         min_free: bytes of the disk that are left to others; below it nothing new is kept.
-        prefetch: whether what a new timestamp needs is fetched before hosts ask.
-        prefetch_products: only these; empty is all.
+        prefetch: whether what most hosts will take next is fetched before they ask: of each
+            channel the smallest delta from its previous release, or the pack of a first one.
+        prefetch_all: also the packs and the deltas from older releases, smallest first. Hosts that
+            were away long are then served without the WAN, which carries far more.
+        prefetch_products: only of these; empty is all.
     """
 
     quota: int = 20 * GIB
     retention_days: float = 30.0
     min_free: int = 256 * MIB
     prefetch: bool = True
+    prefetch_all: bool = False
     prefetch_products: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -137,13 +137,24 @@ class Bandwidth:
         self.waited = 0.0
         self._schedule = Schedule(settings)
         self._clock = clock
-        self._clients = tuple(clients)
+        self._clients: list[UpstreamClient] = []
         self._zone = zone
         self._bucket = Bucket(0, 0, 0.0)
         self._waiters: list[_Waiter] = []
         self._timer: asyncio.TimerHandle | None = None
-        for client in self._clients:
-            client.pace = self
+        for client in clients:
+            self.join(client)
+
+    def join(self, client: UpstreamClient) -> None:
+        """Spread what an upstream sends from now on; also for upstreams that appear later."""
+        client.pace = self
+        client.receive_buffer = self._buffer
+        self._clients.append(client)
+
+    @property
+    def _buffer(self) -> int:
+        wanted = min(_MAX_BUFFER, max(_MIN_BUFFER, int(self.rate * _BUFFER_SECONDS)))
+        return wanted if self.rate else 0
 
     def adjust(self) -> None:
         """Take up the rate that holds by the clock now; called in the event loop."""
@@ -152,9 +163,8 @@ class Bandwidth:
             return
         self.rate = rate
         self._bucket.set_rate(rate, rate * _BURST_SECONDS, asyncio.get_running_loop().time())
-        wanted = min(_MAX_BUFFER, max(_MIN_BUFFER, int(rate * _BUFFER_SECONDS)))
         for client in self._clients:
-            client.receive_buffer = wanted if rate else 0
+            client.receive_buffer = self._buffer
         self._grant()
 
     async def take(self, count: int) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from fleetward.core.digest import Sha256
-from fleetward.core.documents import Channel, Manifest, ReleaseRef
+from fleetward.core.documents import Channel, Delta, Manifest, Pack, ReleaseRef
 from fleetward.errors import DigestError, DiskError, DocumentError, NetworkError, NotFoundError
 from fleetward.relay.documents import DocumentShelf
 from fleetward.relay.news import News
@@ -42,12 +42,17 @@ _TOP: Final = "targets"
 
 
 class Use(enum.IntEnum):
-    """What a blob is to a channel, in the order in which it is fetched ahead."""
+    """What a blob is to a channel, in the order in which it is fetched ahead.
 
-    DELTA_FROM_PREVIOUS = 0
-    DELTA = 1
-    PACK = 2
-    OF_PREVIOUS = 3
+    The next step is the smallest delta from the channel's previous release, or the pack where
+    there is none.
+    """
+
+    NEXT_STEP = 0
+    DELTA_FROM_PREVIOUS = 1
+    DELTA = 2
+    PACK = 3
+    OF_PREVIOUS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +95,18 @@ class Closure:
         """Return the bytes of all blobs."""
         return sum(blob.length for blob in self.blobs.values())
 
-    def in_order(self, products: Iterable[str] = ()) -> list[NamedBlob]:
-        """Return what is fetched ahead: the channels' releases, the most urgent and least first.
+    def in_order(self, products: Iterable[str] = (), last: Use = Use.PACK) -> list[NamedBlob]:
+        """Return what is fetched ahead, the most urgent and shortest first.
 
         Args:
             products: only these; none is all.
+            last: the least urgent use that is still fetched.
         """
         wanted = frozenset(products)
         blobs = [
             blob
             for blob in self.blobs.values()
-            if blob.use is not Use.OF_PREVIOUS and (not wanted or blob.product in wanted)
+            if blob.use <= last and (not wanted or blob.product in wanted)
         ]
         return sorted(blobs, key=lambda blob: (blob.use, blob.length, blob.digest))
 
@@ -224,14 +230,19 @@ async def _all(*steps: Awaitable[None]) -> None:
 
 
 def _blobs_of(channel: Channel, release: ReleaseRef, manifest: Manifest) -> Iterator[NamedBlob]:
-    is_current = release == channel.release
+    product, pack = str(channel.product), manifest.pack
     previous = channel.previous.release if channel.previous is not None else None
-    product = str(channel.product)
-    pack = manifest.pack
-    yield NamedBlob(pack.sha256, pack.length, product, Use.PACK if is_current else Use.OF_PREVIOUS)
-    for delta in manifest.deltas:
-        use = Use.DELTA_FROM_PREVIOUS if delta.base == previous else Use.DELTA
-        yield NamedBlob(delta.sha256, delta.length, product, use if is_current else Use.OF_PREVIOUS)
+    steps = [delta for delta in manifest.deltas if delta.base == previous]
+    step = min(steps, key=lambda delta: delta.length, default=pack if previous is None else None)
+    uses = {delta.sha256: Use.DELTA for delta in manifest.deltas}
+    uses |= {delta.sha256: Use.DELTA_FROM_PREVIOUS for delta in steps}
+    uses[pack.sha256] = Use.PACK
+    if step is not None:
+        uses[step.sha256] = Use.NEXT_STEP
+    every: tuple[Pack | Delta, ...] = (pack, *manifest.deltas)
+    for blob in every:
+        use = uses[blob.sha256] if release == channel.release else Use.OF_PREVIOUS
+        yield NamedBlob(blob.sha256, blob.length, product, use)
 
 
 class ClosurePart:

@@ -1,4 +1,8 @@
-"""Fetching what a new timestamp leads to before hosts ask: deltas first, then packs.
+"""Fetching what a new timestamp leads to before hosts ask.
+
+By default only what most hosts take next: of each channel the smallest delta from the previous
+release. All deltas and then the packs come only where the administrator asks for them, since a
+site's WAN link would carry many times what its hosts need.
 
 One blob at a time, behind every blob that a client waits for: it takes a place of `max_downloads`
 only while no client needs it, its bytes come last, and a new timestamp ends it. Nothing is removed
@@ -10,7 +14,7 @@ import asyncio
 from fleetward.config.relay import StorageSettings
 from fleetward.errors import FleetwardError
 from fleetward.relay.blobs import BlobCache
-from fleetward.relay.closure import Closure, ClosurePart, NamedBlob
+from fleetward.relay.closure import Closure, ClosurePart, NamedBlob, Use
 from fleetward.relay.eviction import Storage
 from fleetward.relay.part import Kind, Metric, Route
 from fleetward.relay.settings import RelayLimits
@@ -60,7 +64,8 @@ class PrefetchPart:
 
     async def _fetch(self, closure: Closure) -> None:
         await self._storage.is_ready()
-        wanted = closure.in_order(self._settings.prefetch_products)
+        last = Use.PACK if self._settings.prefetch_all else Use.NEXT_STEP
+        wanted = closure.in_order(self._settings.prefetch_products, last)
         for attempt in range(self._limits.prefetch_tries):
             if attempt:
                 await asyncio.sleep(self._limits.prefetch_retry.total_seconds())
