@@ -1,4 +1,4 @@
-"""What directives make an agent do (`inbox.Acts`), and what a host says of itself."""
+"""One report of the agent of a folder: what it saw, what directives make it do, what it says it is."""
 
 import platform
 import socket
@@ -6,12 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleetward import __version__
+from fleetward.adapters.clock import Clock
+from fleetward.adapters.entropy import Entropy
+from fleetward.agent.checkins import Outcome, Reporter, Seen, Way
+from fleetward.agent.enrolling import load_enrolled
 from fleetward.agent.home import Home
 from fleetward.agent.noticing import short
-from fleetward.agent.wiring import open_agent, verify_all
+from fleetward.agent.updating import load_last_check
+from fleetward.agent.wiring import http_session, open_agent, records_of, verify_all
+from fleetward.config.agent import load_agent_settings
 from fleetward.core.enrolment import HostFacts
 from fleetward.core.names import ProductName
+from fleetward.core.status import PortsSummary, SeenVersions
 from fleetward.errors import ConfigurationError
+from fleetward.trust.client import FleetTrust
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +98,65 @@ def host_facts(site: str = "") -> HostFacts:
         site=short(site),
         agent=__version__,
     )
+
+
+def seen_of(home: Home, clock: Clock, ports: PortsSummary | None = None) -> Seen:
+    """Return what this host saw, for its check-in; without the network.
+
+    Args:
+        home: the agent's folder.
+        clock: the wall clock, which stands nowhere near signed time where it is wrong.
+        ports: the port watch, or None where it is off.
+
+    Raises:
+        ConfigurationError: there is no agent, or its settings or trust state are damaged.
+    """
+    settings = load_agent_settings(home.disk, home.path)
+    session = http_session(settings.network, clock)
+    view = FleetTrust(home.disk, home.trust, session, clock).last_view()
+    records, check = records_of(home, settings), load_last_check(home)
+    if view is None:
+        return Seen(records=records, check=check, ports=ports)
+    versions, ahead = view.versions, view.clock_ahead
+    tuf = SeenVersions(
+        root=versions["root"], timestamp=versions["timestamp"], snapshot=versions["snapshot"]
+    )
+    return Seen(
+        records=records,
+        check=check,
+        tuf=tuf,
+        clock=None if ahead is None else int(ahead.total_seconds()),
+        ports=ports,
+    )
+
+
+def open_reporter(home: Home, clock: Clock, entropy: Entropy) -> Reporter:
+    """Return what reports for the agent of a folder.
+
+    Raises:
+        ConfigurationError: there is no agent, or its settings are damaged.
+    """
+    settings = load_agent_settings(home.disk, home.path)
+    session = http_session(settings.network, clock)
+    return Reporter(home, settings.sources, host_facts(), session, clock, entropy, AgentActs(home))
+
+
+def report(
+    home: Home, clock: Clock, entropy: Entropy, ports: PortsSummary | None = None
+) -> Outcome:
+    """Report once to this host's console; what the agent's loop calls, once a minute.
+
+    Args:
+        home: the agent's folder.
+        clock: time.
+        entropy: epochs and nonces.
+        ports: the port watch, or None where it is off.
+
+    Raises:
+        BusyError: another process reports at this moment.
+        ConfigurationError: HOME is damaged.
+        DiskError: HOME cannot be written.
+    """
+    if load_enrolled(home) is None:
+        return Outcome(Way.NOT_ENROLLED)
+    return open_reporter(home, clock, entropy).report(seen_of(home, clock, ports))
