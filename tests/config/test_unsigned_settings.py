@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import REPOSITORY
 from fleetward.config.relay import MirrorSettings, PassthroughSettings, RelayFileSettings
 from fleetward.config.strict import parse_settings, toml_text
 from fleetward.errors import ConfigurationError
@@ -104,3 +105,15 @@ def test_a_mistake_says_what_to_write(old: str, new: str, complaint: str) -> Non
     with pytest.raises(ConfigurationError) as caught:
         parse_settings(WHOLE.replace(old, new, 1), RelayFileSettings)
     assert complaint in str(caught.value)
+
+
+def test_the_examples_in_the_documentation_are_settings() -> None:
+    page = (REPOSITORY / "docs" / "mirrors.md").read_text()
+    blocks = [block.partition("```")[0] for block in page.split("```toml\n")[1:]]
+    settings = parse_settings("\n".join(blocks), RelayFileSettings)
+    assert [one.name for one in settings.passthrough] == ["debian", "sep"]
+    assert [one.product for one in settings.mirror] == ["clamav"]
+    plain = PassthroughSettings(name="debian", upstream="http://deb.debian.org/debian")
+    documented = settings.passthrough[0]
+    for key in ("revalidate", "max_stale", "query", "max_file", "quota", "follow_redirects"):
+        assert getattr(documented, key) == getattr(plain, key), "what is shown is the default"

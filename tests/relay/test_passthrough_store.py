@@ -177,3 +177,29 @@ def test_a_restart_counts_what_is_there_and_not_what_came_meanwhile(tmp_path: Pa
     third = store_in(tmp_path, max_files=1)
     third.adopt(third.load_all())
     assert third.evicted == 1
+
+
+def test_a_cache_that_somebody_removed_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    store = store_in(tmp_path / "store")
+    writer = store.begin(KEY, version(3))
+    writer.write(b"abc")
+    (tmp_path / "store" / "partial" / KEY).unlink()
+    with pytest.raises(DiskError, match="removed"):
+        writer.commit()
+    (tmp_path / "store" / "partial").rmdir()
+    with pytest.raises(DiskError, match="removed"):
+        store.begin(KEY, version(0))
+
+
+def test_what_is_on_its_way_is_not_taken_for_a_leftover(tmp_path: Path) -> None:
+    store = store_in(tmp_path, quota=10_000)
+    first = store.begin(KEY, version(3))
+    first.write(b"ab")
+    for number in range(70):
+        other = store.begin(f"{number:064x}", version(3))
+        other.write(b"ab")
+        store.suspend(other)
+    assert len(list((tmp_path / "partial").iterdir())) == 65
+    first.write(b"c")
+    first.commit()
+    first.close()

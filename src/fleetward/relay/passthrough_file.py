@@ -7,6 +7,7 @@ another content is another file.
 
 import contextlib
 import os
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -80,6 +81,18 @@ def decode_head(head: bytes) -> Version:
     return decode_json(_SCHEMA, Version, head)
 
 
+@contextlib.contextmanager
+def _disk_errors(doing: str, path: Path) -> Generator[None]:
+    """Turn every OSError into a DiskError; a file of ours that is absent was removed by others."""
+    try:
+        with disk_errors(doing, path):
+            yield
+    except FileNotFoundError as error:
+        raise DiskError(
+            f"cannot {doing} {path}: somebody removed it, or its folder; restart the relay"
+        ) from error
+
+
 class Writer:
     """One content on its way; bytes are only ever appended."""
 
@@ -95,7 +108,7 @@ class Writer:
         if version is not None:
             with contextlib.suppress(OSError):
                 path.unlink()  # clients may still read that one
-        with disk_errors("write", path):
+        with _disk_errors("write", path):
             self._descriptor = os.open(path, _WRITE, 0o644)
             self.length = max(0, os.fstat(self._descriptor).st_size - HEAD_BYTES)
         try:
@@ -121,7 +134,7 @@ class Writer:
 
     def _put(self, piece: bytes, at: int) -> None:
         view = memoryview(piece)
-        with disk_errors("write", self._path):
+        with _disk_errors("write", self._path):
             while view:
                 taken = os.pwrite(self._descriptor, view, at)
                 at += taken
@@ -133,7 +146,7 @@ class Writer:
             if self.version.length is None:
                 self.version = replace(self.version, length=self.length)
                 self._put(encode_head(self.version), 0)
-            with disk_errors("write", self._target):
+            with _disk_errors("write", self._target):
                 os.fsync(self._descriptor)
                 self._target.parent.mkdir(exist_ok=True)
                 os.replace(self._path, self._target)  # noqa: PTH105, TID251 (open for sendfile)

@@ -182,9 +182,12 @@ class PassthroughStore:
     def suspend(self, writer: Writer) -> None:
         """Close a writer whose file may be resumed; only the newest few such files stay."""
         writer.close()
+        self._on_their_way()  # forgets those that are closed
         left: list[tuple[float, Path]] = []
         with contextlib.suppress(OSError):
-            left += ((path.stat().st_mtime, path) for path in (self._root / "partial").iterdir())
+            for path in (self._root / "partial").iterdir():
+                if path.name not in self._writers:
+                    left.append((path.stat().st_mtime, path))
         for _, path in sorted(left)[:-_MAX_PARTIALS]:
             with contextlib.suppress(OSError):
                 path.unlink()
