@@ -185,9 +185,8 @@ class PassthroughStore:
         self._on_their_way()  # forgets those that are closed
         left: list[tuple[float, Path]] = []
         with contextlib.suppress(OSError):
-            for path in (self._root / "partial").iterdir():
-                if path.name not in self._writers:
-                    left.append((path.stat().st_mtime, path))
+            partials = (self._root / "partial").iterdir()
+            left += ((p.stat().st_mtime, p) for p in partials if p.name not in self._writers)
         for _, path in sorted(left)[:-_MAX_PARTIALS]:
             with contextlib.suppress(OSError):
                 path.unlink()
