@@ -17,6 +17,7 @@ from fleetward.errors import DiskError
 from fleetward.httpd.message import Request, Response
 from fleetward.relay.checkins import RESULTS, CheckInPart
 from fleetward.relay.commits import Commits
+from fleetward.relay.downstream import Downstream, address_of
 from fleetward.relay.settings import QUIET, CarryLimits
 from fleetward.relay.shares import Fate
 from fleetward.relay.spool import Spool
@@ -215,6 +216,16 @@ def test_nonsense_that_says_it_is_a_batch_is_counted_against_its_sender() -> Non
         assert [answer.status for answer in answers] == [400] * 21 + [503] * 9
 
     Desk(replace(SPOOL, check_ins_per_second=2.0)).run(story)
+
+
+def test_who_is_downstream() -> None:
+    downstream = Downstream(("10.0.0.0/8", "2001:db8::7/128"))
+    for peer in ("10.1.2.3", "::ffff:10.1.2.3", "2001:db8::7", "2001:db8::7%eth0"):
+        assert peer in downstream
+    for peer in ("11.1.2.3", "2001:db8::8", "", "a name", "x" * 100, "é"):
+        assert peer not in downstream
+    assert "10.1.2.3" not in Downstream(())
+    assert address_of("x" * 100) == address_of("é") == ""
 
 
 @pytest.mark.parametrize("peer", ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8:7::5"])

@@ -99,6 +99,20 @@ def test_one_address_asks_for_many_hosts(tmp_path: Path) -> None:
         assert relay.status()["inbox"]["overloaded"] == 3
 
 
+def test_a_relay_downstream_asks_for_a_whole_site(tmp_path: Path) -> None:
+    console = Receiver()
+    spool = replace(
+        SPOOL,
+        check_ins_per_second=0.01,
+        enrolments_per_second=0.01,
+        downstream=("127.0.0.0/8",),
+    )
+    with console.running() as server, carrying_relay(tmp_path, server.url, spool=spool) as relay:
+        for number in range(5):
+            assert get(relay.url, inbox_target(host_key(number).id, 0)).status == 404
+            assert enroll(relay) == 200
+
+
 def test_requests_under_way_are_bounded(tmp_path: Path) -> None:
     console = Receiver(hold=threading.Event())
     carry = replace(CARRY, max_inbox_requests=1)

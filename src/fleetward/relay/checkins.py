@@ -18,7 +18,6 @@ whole site. A datagram gets the same checks and never an answer.
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from ipaddress import ip_address, ip_network
 from typing import Final
 
 from fleetward.adapters.clock import Clock
@@ -31,6 +30,7 @@ from fleetward.httpd.message import Answer, Request, Response
 from fleetward.identity.checkins import verify_check_in
 from fleetward.relay.bucket import Bucket, Buckets, client_of, retry_after
 from fleetward.relay.commits import Commits
+from fleetward.relay.downstream import Downstream, address_of
 from fleetward.relay.part import Kind, Metric, Route
 from fleetward.relay.segments import Record, Way
 from fleetward.relay.settings import CarryLimits
@@ -99,7 +99,7 @@ class CheckInPart:
         self._limits = limits
         self._clock = clock
         self._is_carried = is_carried
-        self._downstream = tuple(map(ip_network, settings.downstream))
+        self._downstream = Downstream(settings.downstream)
         rate, datagrams = settings.check_ins_per_second, settings.datagrams_per_second
         self._requests = Buckets(rate, rate * _BURST, limits.max_clients)
         self._senders = Buckets(datagrams, datagrams * _BURST, limits.max_clients)
@@ -138,23 +138,14 @@ class CheckInPart:
 
     def _wait_of(self, peer: str) -> float:
         """Return how long an address has to wait, or 0 where it may send something now."""
-        if self._is_downstream(peer):
+        if peer in self._downstream:
             return 0.0
         return self._requests.of(peer, self._now()).wait(self._now())
 
     def _charge(self, peer: str, count: int) -> None:
         """Take what came off an address's rate; a batch may go into debt, and the next one waits."""
-        if not self._is_downstream(peer):
+        if peer not in self._downstream:
             self._requests.of(peer, self._now()).spend(count, self._now())
-
-    def _is_downstream(self, peer: str) -> bool:
-        if not self._downstream:
-            return False
-        try:
-            address = ip_address(client_of(peer).partition("/")[0])
-        except ValueError:
-            return False
-        return any(address in network for network in self._downstream)
 
     def _answer_envelope(self, request: Request) -> Answer:
         wait = self._wait_of(request.peer)
@@ -165,7 +156,7 @@ class CheckInPart:
             return self._refused("too-long", _TOO_LONG)
         if not request.body:
             return self._refused("malformed", _MALFORMED)
-        carried = Carried(self._received(), _address(request.peer), request.body)
+        carried = Carried(self._received(), address_of(request.peer), request.body)
         host = self._verified(carried)
         if host is None:
             return _MALFORMED
@@ -186,7 +177,7 @@ class CheckInPart:
         return None
 
     def _record(self, host: HostId, carried: Carried, peer: str, way: Way) -> Record:
-        source = "" if self._is_downstream(peer) else client_of(_address(peer))
+        source = "" if peer in self._downstream else client_of(address_of(peer))
         return Record(host, source, way, self._received(), carried)
 
     async def _keep(self, records: Sequence[Record], lost: frozenset[Fate]) -> Response:
@@ -240,7 +231,7 @@ class CheckInPart:
             self.results["not-carried"] += 1
         elif not 0 < len(datagram) <= STATUS.datagram_bytes:
             self.results["too-long"] += 1
-        elif not self._is_downstream(peer) and self._senders.of(peer, now).take(1, now):
+        elif peer not in self._downstream and self._senders.of(peer, now).take(1, now):
             self.results["rate"] += 1
         elif len(self._queue) >= self._limits.max_datagrams:
             self.results["queue"] += 1
@@ -275,7 +266,7 @@ class CheckInPart:
             if place % self._limits.verified_per_turn == 0:
                 await asyncio.sleep(0)
             datagram, peer = self._queue.popleft()
-            carried = Carried(self._received(), _address(peer), datagram)
+            carried = Carried(self._received(), address_of(peer), datagram)
             host = self._verified(carried, STATUS.datagram_bytes)
             if host is not None:
                 records.append(self._record(host, carried, peer, Way.DATAGRAM))
@@ -308,8 +299,3 @@ class CheckInPart:
 
 def _open_batch(body: bytes) -> tuple[Carried, ...]:
     return decode_batch(decompress(body, STATUS.batch_bytes))
-
-
-def _address(peer: str) -> str:
-    """Return an address without its zone, which means something on this machine alone."""
-    return peer.partition("%")[0]

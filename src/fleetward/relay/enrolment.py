@@ -21,6 +21,7 @@ from fleetward.httpd.message import Answer, Request, Response
 from fleetward.identity.enrolment import verify_request
 from fleetward.relay.bucket import Buckets, retry_after
 from fleetward.relay.carrier import Carrier, Reply
+from fleetward.relay.downstream import Downstream
 from fleetward.relay.part import Metric, Route
 from fleetward.relay.settings import CarryLimits
 from fleetward.wire.checkins import ENVELOPE_MEDIA_TYPE
@@ -67,6 +68,7 @@ class EnrolmentPart:
         self._carrier = carrier
         self._limits = limits
         self._clock = clock
+        self._downstream = Downstream(settings.downstream)
         rate = settings.enrolments_per_second
         self._clients = Buckets(rate, rate * _BURST, limits.max_clients)
         self._under_way = 0
@@ -79,8 +81,7 @@ class EnrolmentPart:
         media_type = request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if media_type != ENVELOPE_MEDIA_TYPE.encode():
             return _UNSUPPORTED
-        now = self._clock.monotonic().total_seconds()
-        wait = self._clients.of(request.peer, now).take(1, now)
+        wait = self._wait_of(request.peer)
         if wait or self._under_way >= self._limits.max_enrolments:
             self.counters.overloaded += 1
             return Response(503, (retry_after(wait or 1),))
@@ -90,6 +91,13 @@ class EnrolmentPart:
             self.counters.malformed += 1
             return _MALFORMED
         return self._pass_on(host, request.body)
+
+    def _wait_of(self, peer: str) -> float:
+        """Take a request off an address's rate; return how long it has to wait, or 0."""
+        if peer in self._downstream:
+            return 0.0
+        now = self._clock.monotonic().total_seconds()
+        return self._clients.of(peer, now).take(1, now)
 
     async def _pass_on(self, host: HostId, body: bytes) -> Response:
         self._under_way += 1

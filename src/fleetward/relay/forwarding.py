@@ -133,12 +133,12 @@ class ForwardingPart:
             while True:
                 try:
                     await self._send_next()
-                except (_LaterError, DiskError) as error:
+                except (_LaterError, DiskError, FileNotFoundError) as error:
                     await self._pause(error)
         finally:
             self._carrier.close()
 
-    async def _pause(self, error: _LaterError | DiskError) -> None:
+    async def _pause(self, error: Exception) -> None:
         self.counters.failures += 1
         self._problem = str(error)
         limits = self._limits

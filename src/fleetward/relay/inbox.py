@@ -22,6 +22,7 @@ from fleetward.errors import DocumentError, NetworkError
 from fleetward.httpd.message import NOT_FOUND, Answer, Request, Response
 from fleetward.relay.bucket import Buckets, retry_after
 from fleetward.relay.carrier import Carrier
+from fleetward.relay.downstream import Downstream
 from fleetward.relay.flights import Flights
 from fleetward.relay.part import Metric, Route
 from fleetward.relay.settings import CarryLimits
@@ -67,6 +68,7 @@ class InboxPart:
         self._carrier = carrier
         self._limits = limits
         self._clock = clock
+        self._downstream = Downstream(settings.downstream)
         rate = settings.check_ins_per_second
         self._clients = Buckets(rate, rate * _BURST, limits.max_clients)
         self._flights: Flights[_Asked, Response] = Flights()
@@ -91,11 +93,17 @@ class InboxPart:
         if asked in self._flights:
             self.counters.hits += 1
         else:
-            wait = self._clients.of(request.peer, self._now()).take(1, self._now())
+            wait = self._wait_of(request.peer)
             if wait or len(self._flights) >= self._limits.max_inbox_requests:
                 self.counters.overloaded += 1
                 return Response(503, (retry_after(wait or 1),))
         return self._after(self._flights.join(asked, lambda: self._fetch(*asked)))
+
+    def _wait_of(self, peer: str) -> float:
+        """Take a request off an address's rate; return how long it has to wait, or 0."""
+        if peer in self._downstream:
+            return 0.0
+        return self._clients.of(peer, self._now()).take(1, self._now())
 
     async def _after(self, flight: "asyncio.Task[Response]") -> Response:
         return await asyncio.shield(flight)

@@ -349,6 +349,7 @@ class Spool:
 
     def _write_cursor(self) -> None:
         content = encode_json(_CURSOR_SCHEMA, self._cursor)
+        self._disk.make_folder(self._folder)
         write_file(self._disk, self._folder / "cursor.json", content)
 
     def set_aside(self, records: Sequence[Record]) -> None:
