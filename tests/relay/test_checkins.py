@@ -1,6 +1,7 @@
 """What a relay takes in: over TCP and UDP, from honest hosts and from others."""
 
 import asyncio
+import random
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
@@ -9,6 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fleetward.adapters.compression import compress
 from fleetward.config.relay import SpoolSettings
@@ -385,6 +388,27 @@ def test_hostile_datagrams_change_counters_alone() -> None:
     results = desk.run(story)
     assert sum(results.values()) == len(hostile)
     assert set(results) <= {"malformed", "too-long", "forged"}
+    assert desk.spool.waiting == 0
+
+
+@given(st.lists(st.binary(max_size=1300), max_size=20), st.integers(0, 2**32))
+def test_any_bytes_from_anywhere_change_counters_alone(junk: list[bytes], seed: int) -> None:
+    """Random bytes, and a check-in with random bytes flipped, over UDP and TCP."""
+    chance = random.Random(seed)
+    whole = sealed(1)
+    flipped = bytearray(whole)
+    for _ in range(chance.randint(1, 5)):
+        flipped[chance.randrange(len(flipped))] ^= chance.randint(1, 255)
+    hostile = [*junk, bytes(flipped)] if bytes(flipped) != whole else junk
+
+    async def story(desk: Desk) -> None:
+        await desk.datagrams(*((datagram, "203.0.113.9") for datagram in hostile))
+        for body in hostile:
+            for media_type in ("application/json", BATCH_MEDIA_TYPE):
+                assert (await desk.post(body, media_type)).status in {400, 503}
+
+    desk = Desk()
+    desk.run(story)
     assert desk.spool.waiting == 0
 
 
