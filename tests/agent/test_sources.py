@@ -1,6 +1,9 @@
 """Stories of finding a source: by the signed list, by DNS, by mDNS; and of sources that are bad."""
 
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,6 +19,7 @@ from fleetward.agent.sources import (
     SHORTEST_LIFE,
     SOURCES_FILE,
     Kept,
+    Lookups,
 )
 from fleetward.agent.updating import UpdateReport
 from fleetward.agent.wiring import status_of
@@ -140,15 +144,13 @@ def test_a_list_that_cannot_be_had_stops_nothing(fleet: Fleet, network: Network)
     assert host.agent().finder.known() is None  # type: ignore[union-attr]
 
 
-def test_hosts_of_a_site_spread_over_its_relays(fleet: Fleet, network: Network) -> None:
-    relays = [network.honest(), network.honest()]
-    fleet.follow(lyon(*(relay.url for relay in relays)))
-    hosts = [fleet.host(relays[0].url, name=f"host{n}") for n in range(12)]
-    sources = []
-    for host in hosts:
-        host.update()
-        sources.append(host.update().check.source)
-    assert {sources.count(relay.url) for relay in relays} <= set(range(1, 12))
+def test_hosts_of_a_site_spread_over_its_relays(fleet: Fleet) -> None:
+    relays = [f"http://relay-{n}.lyon.example:2967" for n in range(2)]
+    finder = fleet.host("http://127.0.0.1:9").agent().finder
+    assert finder is not None
+    finder.known = lambda: lyon(*relays)
+    first = [finder.begin(f"host {n}").plan.blobs[0].url for n in range(200)]
+    assert all(80 < first.count(relay) < 120 for relay in relays)
 
 
 # -- bad sources ---------------------------------------------------------------------------------
@@ -504,6 +506,44 @@ def test_neither_is_asked_unless_it_is_set(fleet: Fleet, network: Network) -> No
     host = fleet.host(network.honest().url)
     host.lookups = replace(NOTHING, srv=never, mdns=never)  # type: ignore[arg-type]
     assert host.update().exit_code == 0
+
+
+def test_the_libraries_that_look_are_loaded_where_they_are_asked_for(
+    fleet: Fleet, network: Network
+) -> None:
+    """An idle agent pays for neither dnspython nor zeroconf; one that uses DNS, for the first."""
+    code = (
+        "import sys, pathlib\n"
+        "from fleetward.adapters.disk import SystemDisk\n"
+        "from fleetward.agent.home import Home\n"
+        "from fleetward.cli import agentd\n"
+        "agentd.updates(Home(SystemDisk(), pathlib.Path(sys.argv[1])))()\n"
+        "print(sorted({'dns', 'zeroconf', 'typer', 'rich'} & set(sys.modules)))\n"
+    )
+    host = fleet.host(network.honest().url)
+    command = [sys.executable, "-c", code, str(host.home.path)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_dns_is_asked_by_the_resolver_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = Services((Service("http://relay.fleet.test:2967"),), timedelta(hours=1))
+    monkeypatch.setattr("fleetward.discovery.srv.look_up", lambda _: said)
+    assert Lookups().srv("fleet.test") == said
+
+
+def test_a_clock_far_ahead_is_said(fleet: Fleet, network: Network) -> None:
+    host = fleet.host(network.honest().url)
+    fleet.clock.advance(timedelta(days=3))
+    report = host.update()
+    assert "the clock of this host is" in report.check.remarks[-1]
 
 
 # -- what is remembered --------------------------------------------------------------------------

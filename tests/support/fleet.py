@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from zlib import crc32
 
 from fleetward.adapters.disk import SystemDisk
 from fleetward.agent.home import Home
@@ -95,7 +96,9 @@ class Fleet:
             discovery=DiscoverySettings(**discovery),  # type: ignore[arg-type]
         )
         root = self.files["metadata/1.root.json"]
-        create_agent(Home(SystemDisk(), folder / "home"), settings, root, SeededEntropy(hash(name)))
+        create_agent(
+            Home(SystemDisk(), folder / "home"), settings, root, SeededEntropy(crc32(name.encode()))
+        )
         return FleetHost(folder, self.clock)
 
 
