@@ -468,14 +468,17 @@ def test_beginnings_of_blobs_do_not_wait_for_ever_and_are_not_too_many() -> None
     rig = Rig(store=store, quota=0)
 
     async def story() -> None:
+        await rig.storage.begin(NAMES[1])
         store.leave(NAMES[0], 1, NOW - 2 * 86_400)
         store.leave(NAMES[1], 1, NOW - 2 * 86_400)
         for number in range(2, 9):
             store.leave(NAMES[number], 1, NOW - 100 + number)
-        assert await rig.storage.reserve(NAMES[1], 5) is Room.KEPT
         await rig.storage.tidy()
         assert {name for name, _ in store.left} == {NAMES[1], *NAMES[5:9]}
-        rig.storage.release(NAMES[1])
+        assert await rig.storage.reserve(NAMES[1], 5) is Room.KEPT
+        rig.storage.end(NAMES[1])
+        await rig.storage.tidy()
+        assert {name for name, _ in store.left} == set(NAMES[5:9])
 
     rig.play(story)
 

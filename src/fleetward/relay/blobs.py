@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleetward.core.digest import Sha256
-from fleetward.errors import DiskError, FleetwardError, NetworkError, NotFoundError
+from fleetward.errors import DiskError, NetworkError, NotFoundError
 from fleetward.httpd.conditional import represent, select
 from fleetward.httpd.files import RepositoryFiles, etag_of, file_headers
 from fleetward.httpd.message import (
@@ -200,9 +200,11 @@ class BlobCache:
         except asyncio.CancelledError:
             fill.stop_unless_wanted()
             raise
-        if isinstance(fill.failure, FleetwardError):
-            raise fill.failure
-        return fill.is_verified
+        if fill.is_verified:
+            return True
+        if fill.gave_way:
+            return False
+        raise fill.failure or NetworkError("the fill ended: its cause is in the log")
 
     # -- HEAD ----------------------------------------------------------------------------------
 

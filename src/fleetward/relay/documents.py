@@ -171,7 +171,7 @@ class DocumentShelf:
         """Yield the documents with their lengths and the time since which they are there."""
         for folder in ("metadata", "targets"):
             for path in (self._root / folder).rglob("*.json"):
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):
                     status = path.lstat()
                     yield path, status.st_size, status.st_mtime
 

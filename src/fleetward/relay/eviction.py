@@ -194,6 +194,7 @@ class Storage:
         self._clock = clock
         self._free_space = free_space
         self._needed: Needed | None = None
+        self._coming: set[Sha256] = set()
         self._reserved: dict[Sha256, int] = {}
         self._passing: dict[Sha256, int] = {}
         self._lent: Counter[Sha256] = Counter()
@@ -234,6 +235,20 @@ class Storage:
         self._lent[digest] -= 1
         if self._lent[digest] <= 0:
             del self._lent[digest]
+
+    async def begin(self, digest: Sha256) -> None:
+        """Note that a blob's partial file is about to be written; `end` follows.
+
+        Returns once nobody is removing partial files, so that it is not taken for an idle one.
+        """
+        await self._is_read.wait()
+        async with self._changing:
+            self._coming.add(digest)
+
+    def end(self, digest: Sha256) -> None:
+        """Note that the blob is not written any more; gives back what was reserved too."""
+        self._coming.discard(digest)
+        self.release(digest)
 
     async def reserve(self, digest: Sha256, length: int) -> Room:
         """Make room for a blob that is about to come; `keep` or `release` follows.
@@ -303,16 +318,17 @@ class Storage:
             coming: a blob that is about to come, if one is.
             length: its length.
         """
-        active = {*self._reserved, *self._passing, coming}
-        partials = await asyncio.to_thread(lambda: list(self._store.partials()))
+        active = {*self._coming, *self._reserved, *self._passing, coming}
+        try:
+            partials = await asyncio.to_thread(lambda: list(self._store.partials()))
+            self._free = await asyncio.to_thread(self._free_space)
+        except OSError:
+            self._counters.disk_errors += 1
+            return
         idle = [partial for partial in partials if partial.digest not in active]
         self._partial_bytes = sum(partial.length for partial in idle)
         self._landed = sum(one.length for one in partials if one.digest in active)
         await self._drop_partials(sorted(idle, key=lambda partial: partial.used), length)
-        try:
-            self._free = await asyncio.to_thread(self._free_space)
-        except OSError:
-            self._counters.disk_errors += 1
 
     async def _drop_partials(self, idle: list[PartialBlob], coming: int) -> None:
         """Drop beginnings of blobs that are too old or too many, or do not fit the quota."""

@@ -189,7 +189,7 @@ class Fill:
         self._wake()
         if self._writer is not None:
             self._writer.close()
-        self._storage.release(self.digest)
+        self._storage.end(self.digest)
 
     async def _from_any_source(self) -> None:
         problem: NetworkError = NetworkError("no upstream can be asked just now")
@@ -228,6 +228,7 @@ class Fill:
             def begin() -> None:
                 self._writer = self._store.writer(self.digest, source.name)
 
+            await self._storage.begin(self.digest)
             await _in_thread(begin)
         else:
             self._writer.restart(source.name)
