@@ -14,6 +14,10 @@ from fleetward.cli.listening import parse_listen, print_listening
 from fleetward.cli.output import print_json
 from fleetward.config.console import ConsoleFileSettings, load_console_settings
 from fleetward.config.strict import toml_text
+from fleetward.console.backups import back_up
+from fleetward.console.backups import restore as put_back
+from fleetward.console.database import parse_database
+from fleetward.console.keeping import state_folder
 from fleetward.console.starting import collect_static_files, is_first_start, start_django
 from fleetward.console.wiring import Wiring
 from fleetward.errors import ConfigurationError, UsageError
@@ -163,6 +167,42 @@ def settings(config: Config = None) -> None:
 def migrate(db: Db = None, config: Config = None, state: State = None) -> None:
     """Bring the database up to date; `run` does it by itself at its start."""
     _start(config, db, state)
+
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The backup.")]
+
+
+@app.command()
+def backup(folder: Folder, db: Db = None, config: Config = None, state: State = None) -> None:
+    """Copy a console on SQLite, with its keys, into a new folder; it may run meanwhile.
+
+    Example: fleetward console backup /backup/console-2026-11-24 --db sqlite:///console.db
+    """
+    database, keys = _sqlite(_settings(config, db=db, state=state))
+    back_up(SystemDisk(), database, keys, folder.absolute())
+    typer.echo(f"{folder} holds the console and its keys: keep it as safe as the console")
+
+
+@app.command()
+def restore(folder: Folder, db: Db = None, config: Config = None, state: State = None) -> None:
+    """Put a backup where a console is to begin from it, which must not run.
+
+    Example: fleetward console restore /backup/console-2026-11-24 --db sqlite:///console.db
+    """
+    database, keys = _sqlite(_settings(config, db=db, state=state))
+    put_back(SystemDisk(), folder.absolute(), database, keys)
+    typer.echo(f"restored to {database}; see that it holds: fleetward console audit verify")
+
+
+def _sqlite(settings: ConsoleFileSettings) -> tuple[Path, Path]:
+    if not settings.db:
+        raise UsageError("name the database: --db sqlite:///console.db (or `db` in --config)")
+    database = parse_database(settings.db)
+    if database.file is None:
+        raise ConfigurationError(
+            "this is for SQLite: use pg_dump, and copy the console* files of --state beside it"
+        )
+    return database.file, state_folder(settings, database)
 
 
 @audit.command()
