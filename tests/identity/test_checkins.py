@@ -120,3 +120,35 @@ def test_the_relay_keeps_an_inbox_back_until_it_is_too_late() -> None:
     envelope = sign_inbox(INBOX, CONSOLE)
     with pytest.raises(ExpiredError):
         verify_inbox(envelope, HOST.id, TRUSTED, seen=0, now=INBOX.expires)
+
+
+def test_what_was_on_its_way_when_the_consoles_keys_were_replaced_is_still_read() -> None:
+    """A host seals to the old key, a relay keeps it for a day, and the console has new keys."""
+    old, new = OTHER_CONSOLE, CONSOLE
+    on_its_way = verify_check_in(seal_check_in(usual(HOST, 1), HOST, old.public))
+    assert open_check_in(on_its_way, [new, old]).n == 1
+    with pytest.raises(SignatureError):
+        open_check_in(on_its_way, [new])
+
+
+def test_an_inbox_by_the_old_key_counts_until_it_is_no_longer_trusted() -> None:
+    """`fleet/console.json` names both keys for a while, then the new one alone."""
+    signed = sign_inbox(INBOX, OTHER_CONSOLE)
+    both = [CONSOLE.public.signing, OTHER_CONSOLE.public.signing]
+    assert verify_inbox(signed, HOST.id, both, seen=0, now=START) == INBOX
+    with pytest.raises(SignatureError):
+        verify_inbox(signed, HOST.id, TRUSTED, seen=0, now=START)
+
+
+def test_a_stolen_console_key_still_cannot_speak_for_hosts() -> None:
+    """Whoever has the console's keys reads everything and acknowledges everything; he forges none."""
+    envelope = CONSOLE.sign(CHECKIN_TYPE, CONSOLE.public.seal(encode_check_in(usual(HOST))))
+    with pytest.raises(DocumentError, match="brings the key"):
+        verify_check_in(envelope)
+
+
+def test_a_check_in_over_udp_is_held_to_its_length() -> None:
+    long = seal_check_in(usual(HOST, relay="x" * 200), HOST, CONSOLE.public)
+    assert verify_check_in(long).host == HOST.id
+    with pytest.raises(DocumentError, match="where 1200 may be"):
+        verify_check_in(long, STATUS.datagram_bytes)

@@ -168,6 +168,60 @@ def test_any_bytes_are_refused_with_one_error(content: bytes) -> None:
             decode(content)
 
 
+IDS = st.from_regex(r"[0-9a-f]{64}", fullmatch=True)
+SECONDS = st.integers(0, 2**32)
+DIRECTIVES = st.builds(
+    Directive,
+    id=st.from_regex(r"[0-9a-f]{8,32}", fullmatch=True),
+    kind=st.sampled_from([kind for kind in DirectiveKind if kind is not DirectiveKind.PAUSE]),
+    product=st.sampled_from(["yara", "clamav"]),
+)
+INBOXES = st.builds(
+    lambda host, seq, issued, acks, directives: Inbox(
+        host=host,
+        seq=seq,
+        issued=START + timedelta(seconds=issued),
+        expires=START + timedelta(seconds=issued + 1),
+        acks=tuple(acks),
+        directives=tuple(directives),
+    ),
+    IDS,
+    st.integers(1, 2**53 - 1),
+    SECONDS,
+    st.lists(
+        st.builds(
+            Acknowledgement,
+            epoch=st.from_regex(r"[0-9a-f]{16}", fullmatch=True),
+            e=st.integers(1, 2**53 - 1),
+        ),
+        max_size=8,
+    ),
+    st.lists(DIRECTIVES, max_size=32),
+)
+
+
+@given(INBOXES)
+def test_every_inbox_comes_back(inbox: Inbox) -> None:
+    assert decode_inbox(encode_inbox(inbox)) == inbox
+
+
+@given(INBOXES)
+def test_the_largest_inbox_fits_what_a_relay_carries(inbox: Inbox) -> None:
+    envelope = CONSOLE.sign(INBOX_TYPE, encode_inbox(inbox))
+    assert peek_inbox(envelope, inbox.host) == inbox.seq
+
+
+@given(IDS, st.text(st.characters(exclude_categories=["C", "Z"]), max_size=60), SECONDS)
+def test_every_request_and_answer_comes_back(host: str, text: str, second: int) -> None:
+    at = START + timedelta(seconds=second)
+    request = replace(
+        REQUEST, host=HostId(host), expires=at, facts=replace(FACTS, name=text, site=text)
+    )
+    assert decode_request(encode_request(request)) == request
+    answer = replace(ANSWER, host=HostId(host), reason=text, issued=at)
+    assert decode_answer(encode_answer(answer)) == answer
+
+
 # -- what a relay reads ------------------------------------------------------------------------
 
 
