@@ -297,6 +297,7 @@ def test_a_relay_that_only_lags_a_little_is_left_in_peace(fleet: Fleet, network:
     fleet.clock.advance(timedelta(seconds=30))
     report = host.update()
     assert (report.exit_code, report.check.source) == (0, origin.url)
+    assert report.check.preferred == relay.url  # what a long poll is held at
     assert "no other source served" in report.check.remarks[0]
     assert fault(host, relay.url) is None
 

@@ -100,6 +100,8 @@ class LastCheck:
         remarks: what was wrong with sources, a sentence each.
         found_by: how the source was found (`site`, `configured`, `default`, `srv`, `mdns`,
             `origin`), or None.
+        preferred: the source that is asked first from now on; another one than `source` where a
+            poll went elsewhere to measure or to compare.
     """
 
     checked: datetime
@@ -108,6 +110,7 @@ class LastCheck:
     error: str | None
     remarks: tuple[str, ...] = ()
     found_by: str | None = None
+    preferred: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +210,16 @@ class Agent:
                 check = LastCheck(began, None, frozen=False, error=str(error))
                 poll.finish(None, blame(error, poll.metadata))
             else:
-                found_by = poll.found_by(view.source)
-                check = LastCheck(began, view.source, view.frozen, None, view.remarks, found_by)
                 blobs.sources = poll.blobs_after(view.source, view.faults(), view.relays)
+                check = LastCheck(
+                    began,
+                    view.source,
+                    view.frozen,
+                    None,
+                    view.remarks,
+                    poll.found_by(view.source),
+                    blobs.sources[0],
+                )
                 for follower in followers:
                     follower.follow(view.documents, HostPlace(host, self.settings.rings))
                 poll.finish(view.fresh, worst_of(view.faults(), blobs.faults()))

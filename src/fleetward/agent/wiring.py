@@ -92,7 +92,7 @@ def outlook_of(home: Home, report: UpdateReport) -> Outlook:
     session = http_session(settings.network, clock)
     view = FleetTrust(home.disk, home.trust, session, clock).last_view()
     return Outlook(
-        source=(report.check.source or settings.sources[0]) if settings.push.watch else None,
+        source=(report.check.preferred or settings.sources[0]) if settings.push.watch else None,
         after=0 if view is None else view.timestamp.version,
         spread=settings.push.spread,
         network=settings.network,
