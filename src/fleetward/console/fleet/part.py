@@ -3,6 +3,7 @@
 from collections.abc import MutableMapping
 from typing import Any
 
+from fleetward.console.fleet.api import router
 from fleetward.console.fleet.care import care_for_ever
 from fleetward.console.ingest.wiring import ingest
 from fleetward.console.parts import AsgiApplication, Part
@@ -21,6 +22,7 @@ def _metrics() -> str:
 
 PART = Part(
     name="fleet",
+    routers={"": router},
     mounts=dict.fromkeys(("/v1/checkins", "/v1/inbox", "/v1/enroll"), _ingest),
     background=(care_for_ever,),
     metrics=_metrics,
