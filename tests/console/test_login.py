@@ -4,11 +4,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from axes.models import AccessAttempt
+from django.contrib.sessions.models import Session
 from django.test import Client
 from django_otp.oath import TOTP
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from console.cast import PASSWORD, SetClock, add_person, signed_in
+from fleetward.console.accounts.care import sweep
 from fleetward.console.audit.chain import SYSTEM
 from fleetward.console.audit.models import Entry
 from fleetward.console.organisation.models import User
@@ -60,7 +63,7 @@ def test_a_refused_name_that_is_nobodys_is_not_kept(ada: User) -> None:
     attempt(Client(), "my secret passphrase", "x")
     attempt(Client(), "ada", "x")
     refused = Entry.objects.filter(action="session.refused")
-    assert sorted(refused.values_list("actor", flat=True)) == ["ada", "unknown"]
+    assert list(refused.values_list("actor", flat=True)) == ["ada"]
 
 
 def test_an_inactive_person_cannot_sign_in_and_ends_at_once(ada: User) -> None:
@@ -429,3 +432,31 @@ def test_a_theme_that_is_none_is_not_taken() -> None:
     client.post("/theme/", {"theme": '"><script>'})
     client.cookies["fleetward-theme"] = '"><script>'
     assert b'data-theme="auto"' in client.get("/login/").content
+
+
+# -- what logins leave behind ------------------------------------------------------------------------------
+
+
+def test_ended_sessions_and_old_attempts_are_swept(ada: User) -> None:
+    signed_in(ada)
+    attempt(Client(), "ada", "wrong")
+    TOTPDevice.objects.create(user=ada, name="authenticator", confirmed=False)
+    sweep()
+    assert (
+        Session.objects.count() == AccessAttempt.objects.count() == TOTPDevice.objects.count() == 1
+    )
+    with rewired(clock=SetClock()) as wiring:
+        wiring.clock.sleep(timedelta(days=2))
+        sweep()
+    assert not Session.objects.exists()
+    assert not AccessAttempt.objects.exists()
+    assert not TOTPDevice.objects.exists()
+
+
+def test_a_person_of_the_provider_gets_no_password_here(ada: User) -> None:
+    grace = add_person("grace")
+    User.objects.filter(pk=grace.pk).update(subject="https://provider.example#42")
+    answer = signed_in(ada).post(
+        f"/settings/users/{grace.pk}/password/", {"password": "a different long sentence"}
+    )
+    assert answer.status_code == 404

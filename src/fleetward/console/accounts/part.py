@@ -1,6 +1,6 @@
 """What the accounts add to the console."""
 
-from fleetward.console.accounts import login, own
+from fleetward.console.accounts import care, login, own
 from fleetward.console.parts import Page, Part
 from fleetward.console.permissions import Gate
 
@@ -22,4 +22,5 @@ PART = Part(
         Page("account/recovery-codes/", "new-codes", own.new_codes, _OWN_ACT),
         Page("theme/", "theme", own.theme, {"POST": Gate.OPEN}),
     ),
+    background=(care.sweep_for_ever,),
 )

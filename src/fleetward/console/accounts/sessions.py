@@ -35,10 +35,11 @@ def _refused(
     request: HttpRequest | None = None,
     **rest: object,
 ) -> None:
-    # What was typed as a name may be a password typed into the wrong field: known names only.
+    # Names that are nobody's are not kept: anybody could fill the log with them, and what was typed
+    # there may be a password.
     typed = str(credentials.get("username", "")).lower()
-    known = User.objects.filter(username=typed).exists()
-    _note(request, typed if known else "unknown", "session.refused")
+    if User.objects.filter(username=typed).exists():
+        _note(request, typed, "session.refused")
 
 
 def _note(request: HttpRequest | None, name: str, action: str) -> None:

@@ -88,7 +88,7 @@ def person(request: AskedByPerson, pk: int) -> HttpResponse:
 @sensitive_post_parameters("password")
 def reset_password(request: AskedByPerson, pk: int) -> HttpResponse:
     """Give a person another password, which the next login asks to change."""
-    user = get_object_or_404(User, pk=pk)
+    user = get_object_or_404(User, pk=pk, subject=None)
     try:
         set_password(request.actor, user, request.POST.get("password", ""), must_change=True)
     except ValidationError as error:
