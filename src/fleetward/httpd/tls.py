@@ -107,6 +107,7 @@ class TlsFiles:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        context.num_tickets = 0  # hosts do not resume, and each ticket costs time and memory
         for file in (self._cert, self._key):
             _must_be_readable(file)
         _loaded(
