@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fleetward.agent.following import Follower
 from fleetward.agent.sources import (
     LONGEST_LIFE,
     MDNS_LIFE,
@@ -498,6 +499,28 @@ def test_mdns_is_asked_once_an_hour_and_sooner_while_no_relay_serves(
     fleet.clock.advance(MDNS_LIFE)
     host.update()
     assert host.kept.mdns.until == fleet.clock.now() + RETRY
+
+
+def test_what_was_left_unfinished_comes_before_any_look(
+    fleet: Fleet, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Power failed during a trial, and the name server takes its time to fail."""
+    did: list[str] = []
+    resume = Follower.resume
+
+    def noted(follower: Follower) -> None:
+        did.append("resume")
+        resume(follower)
+
+    def silent(_: str) -> Services:
+        did.append("look")
+        raise NetworkError("no name server answered")
+
+    monkeypatch.setattr(Follower, "resume", noted)
+    host = fleet.host(network.honest().url, srv="fleet.example")
+    host.lookups = replace(NOTHING, srv=silent)
+    host.update()
+    assert did == ["resume", "look"]
 
 
 def test_neither_is_asked_unless_it_is_set(fleet: Fleet, network: Network) -> None:

@@ -20,7 +20,7 @@ from fleetward.agent.installer import Installer
 from fleetward.agent.obtaining import Obtainer
 from fleetward.agent.records import Record, Records
 from fleetward.agent.slots import Slots
-from fleetward.agent.sources import SourceFinder
+from fleetward.agent.sources import Poll, SourceFinder
 from fleetward.config.agent import AgentSettings, Subscription
 from fleetward.core.fleet import Relays
 from fleetward.core.names import ProductName
@@ -192,16 +192,16 @@ class Agent:
         """
         with self.home.lock():
             host, began = self.home.host(), self.clock.now()
-            finder = self.finder or SourceFinder(self.home, self.settings, self.clock)
-            poll = finder.begin(host)
             blobs = BlobFetcher(
-                self.home.disk, self.home.partial, self.http, poll.blobs, self.progress
+                self.home.disk, self.home.partial, self.http, self.settings.sources, self.progress
             )
             followers = [self._follower(s, blobs) for s in self.settings.subscriptions]
             for follower in followers:
                 follower.repairs = repair
             for follower in followers:
                 follower.resume()
+            finder = self.finder or SourceFinder(self.home, self.settings, self.clock)
+            poll = finder.begin(host)
             failure: FleetwardError | None = None
             try:
                 view = self.trust.check(poll.metadata, poll.direct)
@@ -211,15 +211,7 @@ class Agent:
                 poll.finish(None, blame(error, poll.metadata))
             else:
                 blobs.sources = poll.blobs_after(view.source, view.faults(), view.relays)
-                check = LastCheck(
-                    began,
-                    view.source,
-                    view.frozen,
-                    None,
-                    view.remarks,
-                    poll.found_by(view.source),
-                    blobs.sources[0],
-                )
+                check = _checked(began, view, poll, blobs.sources[0])
                 for follower in followers:
                     follower.follow(view.documents, HostPlace(host, self.settings.rings))
                 poll.finish(view.fresh, worst_of(view.faults(), blobs.faults()))
@@ -257,6 +249,11 @@ class Agent:
         return Follower(
             installer, Records(self.home), subscription.product, subscription.channel, obtainer
         )
+
+
+def _checked(began: datetime, view: CheckedView, poll: Poll, preferred: str) -> LastCheck:
+    found_by = poll.found_by(view.source)
+    return LastCheck(began, view.source, view.frozen, None, view.remarks, found_by, preferred)
 
 
 def blame(error: FleetwardError, asked: Sequence[str]) -> dict[str, Fault]:
