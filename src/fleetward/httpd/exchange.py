@@ -71,6 +71,7 @@ class Exchange(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._head: ResponseHead | None = None
         self._head_bytes = 0
+        self._field_bytes = 0
         self._has_body = has_body
         self._is_complete = False
         self._is_kept = False
@@ -125,7 +126,10 @@ class Exchange(asyncio.Protocol):
             raise NetworkError("sent bytes that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Take a header; a head of any length may come in one read, so its fields are counted."""
+        self._field_bytes += len(name) + len(value)
+        if self._field_bytes > self._limits.max_head_bytes:
+            raise NetworkError("sent an endless head")
         name = name.lower()
         known = self._headers.get(name)
         self._headers[name] = value if known is None else known + b", " + value
