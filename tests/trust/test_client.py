@@ -83,6 +83,41 @@ class TestView:
         with pytest.raises(ConfigurationError):
             view.channel(ProductName("sigma"), STABLE)
 
+    def test_what_there_is(self, origin: SimFleet, source: SourceServer, client: Host) -> None:
+        """Somebody who watches over the repository asks what there is, not for one thing."""
+        origin.add_product("sigma", keys=2)
+        origin.publish("targets", "releases-sigma")
+        first, second = origin.release(1), origin.release(2)
+        origin.set_floor(1)
+        origin.set_policy(Policy(product=YARA))
+        origin.add_target("releases-yara", "releases/yara/notes.txt", b"no document")
+        origin.add_target("channels", "channels/yara/deep/er.json", b"nobody may name this")
+        origin.point(second, previous=first)
+        origin.publish("releases-yara", "channels")
+        view = client.refresh(source.url)
+        assert view.products() == ("sigma", "yara")
+        assert view.releases(YARA) == ("r1", "r2")
+        assert view.releases(ProductName("sigma")) == ()
+        assert view.releases(ProductName("nobody")) == ()
+        assert view.channels(YARA) == (STABLE,)
+        assert view.channels(ProductName("sigma")) == ()
+
+    def test_the_roles_and_their_keys(
+        self, origin: SimFleet, source: SourceServer, client: Host
+    ) -> None:
+        view = client.refresh(source.url)
+        view.releases(YARA)
+        roles = {role.role: role for role in view.roles}
+        assert list(roles) == [
+            *("root", "timestamp", "snapshot", "targets"),
+            *("fleet", "channels", "releases-yara"),
+        ]
+        assert (len(roles["root"].keyids), roles["root"].threshold) == (3, 2)
+        assert (len(roles["fleet"].keyids), roles["fleet"].threshold) == (3, 2)
+        assert roles["fleet"].expires is None, "nothing of it was needed yet"
+        assert roles["releases-yara"].expires == origin.roles["releases-yara"].expires
+        assert roles["releases-yara"].version == origin.roles["releases-yara"].version
+
     def test_a_pattern_narrower_than_its_folder(
         self, origin: SimFleet, source: SourceServer, client: Host
     ) -> None:

@@ -58,6 +58,7 @@ from fleetward.trust.view import (
     Outcome,
     Parts,
     Reading,
+    RoleStanding,
     Source,
     SourceReport,
     Standing,
@@ -69,6 +70,7 @@ from fleetward.wire.layout import target_path
 __all__ = [
     "FleetTrust",
     "Outcome",
+    "RoleStanding",
     "Source",
     "SourceReport",
     "TimestampFacts",

@@ -9,7 +9,7 @@ Deliberately not here: verifying signatures, and rules about what may stand wher
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
@@ -43,12 +43,14 @@ class RootFacts:
         expires: its expiry.
         keyids: the ids of each role's keys, sorted.
         consistent_snapshot: whether file names carry versions and digests.
+        thresholds: how many of its keys must sign each role.
     """
 
     version: int
     expires: datetime
     keyids: dict[str, tuple[str, ...]]
     consistent_snapshot: bool
+    thresholds: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +95,15 @@ class Delegated:
         role: its name.
         paths: the patterns of the targets that it may name.
         is_plain: whether it is delegated by patterns alone (no hash prefixes).
+        keyids: the ids of its keys, sorted.
+        threshold: how many of them must sign it.
     """
 
     role: str
     paths: tuple[str, ...]
     is_plain: bool
+    keyids: tuple[str, ...] = ()
+    threshold: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +140,7 @@ class _Head(msgspec.Struct):
 
 class _Keys(msgspec.Struct):
     keyids: list[str]
+    threshold: _Count = 1
 
 
 class _Root(_Head):
@@ -164,6 +171,8 @@ class _Delegated(msgspec.Struct):
     name: str
     paths: list[str] | None = None
     path_hash_prefixes: list[str] | None = None
+    keyids: list[str] = []
+    threshold: _Count = 1
 
 
 class _Delegations(msgspec.Struct):
@@ -185,7 +194,9 @@ def read_root(content: bytes) -> RootFacts:
     """Return what root says. Raises MetadataError."""
     root = _read(content, _Root)
     keyids = {role: tuple(sorted(keys.keyids)) for role, keys in root.roles.items()}
-    return RootFacts(root.version, _instant(root.expires), keyids, root.consistent_snapshot)
+    thresholds = {role: keys.threshold for role, keys in root.roles.items()}
+    expires = _instant(root.expires)
+    return RootFacts(root.version, expires, keyids, root.consistent_snapshot, thresholds)
 
 
 def read_timestamp(content: bytes) -> TimestampFacts:
@@ -235,12 +246,15 @@ def read_targets(content: bytes) -> TargetsFacts:
         targets.version,
         _instant(targets.expires),
         {name: _target(name, target) for name, target in targets.targets.items()},
-        tuple(
-            Delegated(role.name, tuple(role.paths or ()), role.path_hash_prefixes is None)
-            for role in (delegations.roles if delegations else [])
-        ),
+        tuple(_delegated(role) for role in (delegations.roles if delegations else [])),
         delegations is not None,
     )
+
+
+def _delegated(role: _Delegated) -> Delegated:
+    is_plain = role.path_hash_prefixes is None
+    keyids = tuple(sorted(role.keyids))
+    return Delegated(role.name, tuple(role.paths or ()), is_plain, keyids, role.threshold)
 
 
 def _target(name: str, target: _Target) -> TargetFacts:

@@ -19,9 +19,17 @@ from fleetward.core.documents import Channel, Floor, Manifest, Policy, ReleaseRe
 from fleetward.core.fleet import Relays
 from fleetward.core.names import ChannelName, ProductName, ReleaseName
 from fleetward.errors import ConfigurationError, FleetwardError, MetadataError
-from fleetward.trust.metadata import RootFacts, SnapshotFacts, TargetsFacts, TimestampFacts
+from fleetward.trust.metadata import (
+    TOP_LEVEL,
+    RootFacts,
+    SnapshotFacts,
+    TargetsFacts,
+    TimestampFacts,
+)
 from fleetward.trust.rules import role_of
 from fleetward.wire import documents, layout
+
+_RELEASES = layout.releases_role(ProductName(""))
 
 _Document = TypeVar("_Document", Channel, Floor, Manifest, Policy, Relays)
 
@@ -48,6 +56,25 @@ class VerifiedTarget:
     role: str
     sha256: Sha256
     length: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoleStanding:
+    """A role of the repository, for people who watch over it.
+
+    Attributes:
+        role: its name.
+        version: the version that belongs to the view.
+        keyids: the ids of the keys that may sign it.
+        threshold: how many of them must.
+        expires: when it expires; None where its metadata was not needed yet.
+    """
+
+    role: str
+    version: int
+    keyids: tuple[str, ...]
+    threshold: int
+    expires: datetime | None
 
 
 class Outcome(Enum):
@@ -191,6 +218,55 @@ class VerifiedView:
         """When each role expires, as far as its metadata was needed."""
         found = {role: facts.expires for role, facts in self._roles.items()}
         return self._parts.expiries | found
+
+    @property
+    def roles(self) -> tuple[RoleStanding, ...]:
+        """Every role of the repository: the top-level ones, then those that targets delegates to."""
+        root, expiries, versions = self._parts.root, self.expiries, self.versions
+        keys = {
+            role: (root.keyids.get(role, ()), root.thresholds.get(role, 1)) for role in TOP_LEVEL
+        }
+        keys |= {
+            each.role: (each.keyids, each.threshold) for each in self._parts.targets.delegations
+        }
+        return tuple(
+            RoleStanding(role, versions[role], keyids, threshold, expiries.get(role))
+            for role, (keyids, threshold) in keys.items()
+            if role in versions
+        )
+
+    def products(self) -> tuple[ProductName, ...]:
+        """Return the products that targets delegates releases of, by name."""
+        roles = (each.role for each in self._parts.targets.delegations)
+        found = [role.removeprefix(_RELEASES) for role in roles if role.startswith(_RELEASES)]
+        return tuple(ProductName(name) for name in sorted(found))
+
+    def releases(self, product: ProductName) -> tuple[ReleaseName, ...]:
+        """Return the names of all releases that a product's releases role names. Raises as `find`."""
+        folder = layout.manifest_target(product, ReleaseName("")).removesuffix(".json")
+        others = {layout.floor_target(product), layout.policy_target(product)}
+        names = self._names(layout.floor_target(product), folder)
+        return tuple(ReleaseName(n.removeprefix(folder)[:-5]) for n in names if n not in others)
+
+    def channels(self, product: ProductName) -> tuple[ChannelName, ...]:
+        """Return the names of a product's channels. Raises as `find`."""
+        folder = layout.channel_target(product, ChannelName("")).removesuffix(".json")
+        names = self._names(f"{folder}any.json", folder)
+        return tuple(ChannelName(name.removeprefix(folder)[:-5]) for name in names)
+
+    def _names(self, sample: str, folder: str) -> list[str]:
+        """Return the JSON documents right below `folder` that the role of `sample` may name."""
+        self.find(sample)
+        role = role_of(sample) or ""
+        facts = self._roles.get(role)
+        return sorted(
+            name
+            for name in (facts.targets if facts else ())
+            if name.startswith(folder)
+            and name.endswith(".json")
+            and "/" not in name[len(folder) :]
+            and self._may_name(role, name)
+        )
 
     def find(self, name: str) -> VerifiedTarget | None:
         """Return the target called `name`, or None where its role does not name it.
