@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -231,6 +232,38 @@ def test_what_is_being_sent_or_filled_is_never_evicted() -> None:
         assert await rig.fill(NAMES[8], 10) is Room.KEPT
         assert rig.kept() == [NAMES[n] for n in (7, 8)]
         rig.storage.release(NAMES[5])
+
+    rig.play(story)
+
+
+def test_the_free_space_is_known_as_soon_as_the_store_is() -> None:
+    """Else whatever is fetched ahead at the start would seem not to fit."""
+    rig = Rig(quota=0, min_free=100)
+    rig.free = 150
+
+    async def story() -> None:
+        assert rig.storage.would_keep(50)
+        assert not rig.storage.would_keep(51)
+
+    rig.play(story)
+
+
+def test_uses_are_written_down_now_and_then_while_it_runs() -> None:
+    """So that a kill loses an hour of them at most."""
+    rig = Rig(quota=0)
+    rig.put(*NAMES[:2])
+    rig.storage._limits = replace(rig.limits, storage_interval=timedelta(milliseconds=1))
+
+    async def story() -> None:
+        rig.clock.advance(timedelta(hours=2))
+        rig.storage.touch(NAMES[0])
+        now = rig.clock.now().timestamp()
+        for _ in range(5000):
+            if rig.store.used[NAMES[0]] == now:
+                break
+            await asyncio.sleep(0.001)
+        assert rig.store.used[NAMES[0]] == now
+        assert rig.store.used[NAMES[1]] < now
 
     rig.play(story)
 

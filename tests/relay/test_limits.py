@@ -735,3 +735,22 @@ def test_the_relay_works_over_a_store_without_a_folder(tmp_path: Path) -> None:
     ):
         assert get(relay.url, blob_url(LARGE)).body == LARGE
         wait_until(lambda: relay.status()["storage"]["blobs"] == 1)
+
+
+def test_whatever_is_asked_of_a_kept_blob_it_is_given_back(tmp_path: Path) -> None:
+    """A blob that stayed lent for ever could never be evicted."""
+    url = blob_url(LARGE)
+    with (
+        Upstream(serving({url: LARGE})) as upstream,
+        TestRelay(settings(tmp_path, upstream.url, clients=ClientSettings(rate=10**9))) as relay,
+    ):
+        for _ in range(2):
+            assert get(relay.url, url).status == 200
+            assert get(relay.url, url, method="HEAD").status == 200
+            assert get(relay.url, url, "Range: bytes=5-").status == 206
+            assert get(relay.url, url, "Range: bytes=9999999-").status == 416
+            assert get(relay.url, url, f'If-None-Match: "{digest_in(url)[:16]}"').status == 304
+            with Raw(relay.url, receive_buffer=4096) as leaver:
+                leaver.send(f"GET {url} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                leaver.socket.recv(10)
+            wait_until(lambda: not relay.relay.economy.storage._lent)

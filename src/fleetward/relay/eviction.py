@@ -15,7 +15,6 @@ the quota still holds, by age alone, and nothing is removed for its age.
 """
 
 import asyncio
-import contextlib
 import enum
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -348,11 +347,17 @@ class Storage:
             for digest in gone:
                 self._counters.evicted += 1
                 self._counters.evicted_bytes += self.recency.remove(digest)
-            await self._removing(lambda gone=gone: self._remove_all(gone))  # type: ignore[misc]
+            self._counters.disk_errors += await asyncio.to_thread(self._remove_all, gone)
 
-    def _remove_all(self, batch: list[Sha256]) -> None:
+    def _remove_all(self, batch: list[Sha256]) -> int:
+        """Remove blobs, and return how many could not be; those are found again by a restart."""
+        failures = 0
         for digest in batch:
-            self._store.remove(digest)
+            try:
+                self._store.remove(digest)
+            except DiskError:
+                failures += 1
+        return failures
 
     async def _removing(self, remove: Callable[[], None]) -> None:
         try:
@@ -361,8 +366,7 @@ class Storage:
             self._counters.disk_errors += 1
 
     async def tidy(self) -> None:
-        """Do what is due: write down uses, drop what is too old, fit the quota and the disk."""
-        await self._write_uses()
+        """Do what is due: drop what is too old, fit the quota and the disk."""
         while True:
             async with self._changing:
                 await self._look()
@@ -404,6 +408,7 @@ class Storage:
         except OSError:
             self._counters.disk_errors += 1
         await asyncio.to_thread(self.recency.load, found)
+        await self._look()
         self._is_read.set()
 
     def _next_slice(self, blobs: Iterator[StoredBlob]) -> list[StoredBlob]:
@@ -423,9 +428,11 @@ class Storage:
             while True:
                 await self.tidy()
                 self._is_due.clear()
-                with contextlib.suppress(TimeoutError):
+                try:
                     async with asyncio.timeout(pause):
                         await self._is_due.wait()
+                except TimeoutError:
+                    await self._write_uses()
         finally:
             self._write_last_uses()
 
