@@ -25,7 +25,7 @@ LIMITS = RelayLimits(
     held_back_bytes=16 * KIB,
     wake_interval=timedelta(milliseconds=1),
     failure_pause=timedelta(0),
-    max_closure_documents=0,
+    max_closure_documents=0,  # so that tests can count upstream requests; test_limits.py follows
 )
 PATIENT = ClientLimits()
 IMPATIENT = ClientLimits(connect_timeout=SHORT, head_timeout=SHORT, read_timeout=SHORT)
