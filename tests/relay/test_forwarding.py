@@ -103,17 +103,41 @@ def test_an_origin_as_upstream_loses_nothing(tmp_path: Path) -> None:
     console.answers.extend([413] * 100_000)
     with (
         console.running() as server,
-        carrying_relay(tmp_path, upstream=server.url, carry=replace(CARRY, refusals=1)) as relay,
+        carrying_relay(tmp_path, upstream=server.url, carry=replace(CARRY, refusals=2)) as relay,
     ):
         for n in (1, 2, 3):
             assert post(relay.url, sealed(1, n)).status in {202, 503}
+        wait_until(lambda: relay.status()["forwarding"]["failures"] >= 4)
         wait_until(lambda: not relay.status()["forwarding"]["is_carried"])
         assert post(relay.url, sealed(2)).status == 503
         assert relay.status()["spool"]["aside"] == 0
         console.answers.clear()
         wait_until(lambda: empty(relay))
-        assert console.numbers(HOST.id)[0] == 1
+        assert 1 in console.numbers(HOST.id)
+        assert relay.status()["spool"]["aside"] == 0
         assert relay.status()["forwarding"]["is_carried"]
+
+
+def test_a_console_that_is_put_right_in_the_middle_of_a_search_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    """Halving has found the first to be refused, then a good version of the console starts."""
+    broken = [4]
+
+    def refuses(envelope: bytes) -> bool:
+        return broken[0] > 0
+
+    class Mended(Receiver):
+        def _take(self, request: Request) -> Response:
+            broken[0] -= 1
+            return super()._take(request)
+
+    console = Mended(refuses=refuses)
+    with ServerThread(console) as server, carrying_relay(tmp_path, server.url) as relay:
+        filled(relay, console, [sealed(1, n) for n in range(1, 9)])
+        wait_until(lambda: empty(relay))
+        assert sorted(console.numbers(HOST.id)) == list(range(1, 9))
+        assert relay.status()["spool"]["aside"] == 0
 
 
 def test_a_check_in_that_is_too_long_for_the_console_is_set_aside(tmp_path: Path) -> None:

@@ -184,9 +184,17 @@ class ForwardingPart:
         before = self.counters.forwarded
         await self._offer(taken.records, refused, before)
         if refused:
-            await self._judge(refused, has_taken=self.counters.forwarded > before)
-            await asyncio.to_thread(self._spool.set_aside, refused)
+            has_taken = self.counters.forwarded > before
+            await self._judge(refused, has_taken=has_taken)
+            certain = await self._offered_again(refused) if has_taken else refused
+            await asyncio.to_thread(self._spool.set_aside, certain)
         self._refused_wholly = 0
+
+    async def _offered_again(self, refused: Sequence[Record]) -> list[Record]:
+        """Return which are refused a second time: who was asked may have changed in between."""
+        certain: list[Record] = []
+        await self._offer(refused, certain, -1)
+        return certain
 
     async def _judge(self, refused: Sequence[Record], *, has_taken: bool) -> None:
         """Return where refusals are to be believed.
