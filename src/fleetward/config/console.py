@@ -6,7 +6,9 @@ from pathlib import Path
 
 from fleetward.adapters.disk import Disk
 from fleetward.config.strict import load_settings
-from fleetward.errors import ConfigurationError
+from fleetward.core.fleet import parse_source_url
+from fleetward.core.limits import MIB
+from fleetward.errors import ConfigurationError, DocumentError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,37 @@ class OidcSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RepositorySettings:
+    """`[repository]`: what the console shows of products and releases, verified by itself.
+
+    Attributes:
+        url: base URL of the repository or of a relay.
+        root: the file of the trust anchor, N.root.json, from a safe place; read once.
+        proxy: URL of an HTTP proxy for http and https; None takes the environment's.
+        ca_bundle: a PEM file of the authorities to trust instead of the system's.
+        poll: how often it is asked whether something is new.
+        max_tree: bytes of a release's tree, at most, to be opened for comparing (a full disk).
+    """
+
+    url: str
+    root: Path
+    proxy: str | None = None
+    ca_bundle: Path | None = None
+    poll: timedelta = timedelta(seconds=60)
+    max_tree: int = 1024 * MIB
+
+    def __post_init__(self) -> None:
+        try:
+            parsed = parse_source_url(self.url)
+        except DocumentError as error:
+            raise ConfigurationError(f"repository.url: {error}") from error
+        if parsed != self.url:
+            raise ConfigurationError(f"repository.url: write {parsed!r}")
+        if self.poll < timedelta(seconds=1):
+            raise ConfigurationError("repository.poll is under a second")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleFileSettings:
     """All of the console's file.
 
@@ -87,6 +120,7 @@ class ConsoleFileSettings:
         tls: a certificate of the console's own.
         sign_in: how people prove who they are.
         oidc: login by a provider.
+        repository: the repository whose products and releases are shown.
     """
 
     db: str = ""
@@ -99,6 +133,7 @@ class ConsoleFileSettings:
     tls: TlsSettings | None = None
     sign_in: SignInSettings = field(default_factory=SignInSettings)
     oidc: OidcSettings | None = None
+    repository: RepositorySettings | None = None
 
     def __post_init__(self) -> None:
         if self.url is not None and not self.url.startswith(("http://", "https://")):
