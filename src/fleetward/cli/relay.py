@@ -15,6 +15,7 @@ from fleetward.config.relay import RelayFileSettings, TlsFileSettings, load_rela
 from fleetward.config.strict import toml_text
 from fleetward.errors import ConfigurationError, UsageError
 from fleetward.httpd import loops
+from fleetward.httpd.tls import ClientCertificates, TlsFiles
 from fleetward.relay.server import run_relay
 from fleetward.relay.settings import RelaySettings, server_limits
 
@@ -121,7 +122,7 @@ def relay_settings(chosen: RelayFileSettings) -> RelaySettings:
         cache=chosen.cache.absolute(),
         host=host,
         port=port,
-        tls=_tls_context(chosen.tls),
+        tls=_tls_files(chosen.tls),
         upstream_tls=_authorities(chosen.ca_bundle),
         proxy=chosen.proxy,
         console=chosen.console.rstrip("/"),
@@ -137,17 +138,13 @@ def relay_settings(chosen: RelayFileSettings) -> RelaySettings:
     )
 
 
-def _tls_context(files: TlsFileSettings | None) -> ssl.SSLContext | None:
+def _tls_files(files: TlsFileSettings | None) -> TlsFiles | None:
     if files is None:
         return None
-    try:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(files.certificate, files.key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"cannot use the certificate {files.certificate} with {files.key}: {error}"
-        ) from error
-    return context
+    kind = ClientCertificates.OPTIONAL
+    if files.require_client_certificate:
+        kind = ClientCertificates.REQUIRED
+    return TlsFiles(files.certificate, files.key, files.client_ca, kind)
 
 
 def _authorities(bundle: Path | None) -> ssl.SSLContext | None:

@@ -81,8 +81,8 @@ class Watchers:
         self._version = 0
         self._news: Response | None = None
         self._places: dict[_Future, tuple[int, int]] = {}
-        self._by_version: dict[int, set[_Future]] = {}
-        self._by_tick: dict[int, set[_Future]] = {}
+        self._by_version: dict[int, dict[_Future, None]] = {}
+        self._by_tick: dict[int, dict[_Future, None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -136,8 +136,8 @@ class Watchers:
         wait = self._limits.time * (1 - self._limits.spread * self._entropy.share())
         tick = math.ceil((loop.time() + wait.total_seconds()) / self._tick_seconds)
         self._places[future] = (after, tick)
-        self._by_version.setdefault(after, set()).add(future)
-        self._by_tick.setdefault(tick, set()).add(future)
+        self._by_version.setdefault(after, {})[future] = None  # in the order of their coming
+        self._by_tick.setdefault(tick, {})[future] = None
         future.add_done_callback(self._forget)
         if self._timer is None:
             self._timer = loop.call_later(self._tick_seconds, self._send_away)
@@ -151,7 +151,7 @@ class Watchers:
         after, tick = self._places.pop(future)
         for groups, key in ((self._by_version, after), (self._by_tick, tick)):
             group = groups[key]
-            group.discard(future)
+            del group[future]
             if not group:
                 del groups[key]
 

@@ -18,6 +18,7 @@ from fleetward.config.relay import (
 from fleetward.core.limits import GIB, KIB, MIB
 from fleetward.errors import ConfigurationError
 from fleetward.httpd.limits import ClientLimits, ServerLimits
+from fleetward.httpd.tls import TlsFiles
 
 MAX_LIFETIME = timedelta(seconds=30)
 """The longest that a conditional poll or a 404 may be answered from memory."""
@@ -245,7 +246,7 @@ class RelaySettings:
     cache: Path
     host: str = "127.0.0.1"
     port: int = 2967
-    tls: ssl.SSLContext | None = None
+    tls: ssl.SSLContext | TlsFiles | None = None
     upstream_tls: ssl.SSLContext | None = None
     proxy: str = ""
     limits: RelayLimits = field(default_factory=RelayLimits)
@@ -266,4 +267,7 @@ class RelaySettings:
 
 def server_limits(clients: ClientSettings) -> ServerLimits:
     """Return the data plane's limits for what `[clients]` says."""
-    return ServerLimits(max_connections=clients.max_connections)
+    return ServerLimits(
+        max_connections=clients.max_connections,
+        max_connections_per_peer=clients.max_connections_per_client,
+    )
