@@ -300,7 +300,7 @@ class ProductState(models.Model):
         constraints = [models.UniqueConstraint(fields=["host", "product"], name="one_state_each")]
         indexes = [
             models.Index(fields=["product", "release", "host"], name="state_by_release"),
-            models.Index(fields=["product", "state", "host"], name="state_by_state"),
+            models.Index(fields=["state", "product", "host"], name="state_by_state"),
         ]
 
     def __str__(self) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from fleetward.console.access import Reach
 from fleetward.console.fleet.models import Host, ProductState
@@ -84,12 +84,12 @@ def _search(text: str) -> Q:
     return found
 
 
-def _runs(wanted: HostFilter) -> Exists:
-    states = ProductState.objects.filter(host=OuterRef("pk"))
+def _runs(wanted: HostFilter) -> Q:
+    states = ProductState.objects.all()
     for column in ("product", "release", "state"):
         if value := getattr(wanted, column):
             states = states.filter(**{column: value})
-    return Exists(states)
+    return Q(pk__in=states.values("host"))
 
 
 def silence(now: datetime) -> Q:

@@ -411,7 +411,7 @@ class Migration(migrations.Migration):
                 "ordering": ["product"],
                 "indexes": [
                     models.Index(fields=["product", "release", "host"], name="state_by_release"),
-                    models.Index(fields=["product", "state", "host"], name="state_by_state"),
+                    models.Index(fields=["state", "product", "host"], name="state_by_state"),
                 ],
                 "constraints": [
                     models.UniqueConstraint(fields=("host", "product"), name="one_state_each")
