@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 PARTS = (
     "fleetward.console.fleet",
+    "fleetward.console.catalogue",
     "fleetward.console.home",
     "fleetward.console.accounts",
     "fleetward.console.administration",
+    "fleetward.console.notices",
 )
 """The packages of the parts, in the order of their navigation."""
 
