@@ -85,11 +85,10 @@ def _for_json(value: Value) -> object:
 
 
 def _for_sqlite(value: Value) -> str | int | bytes | None:
-    return (
-        value.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
-        if isinstance(value, datetime)
-        else value
-    )
+    if not isinstance(value, datetime):
+        return value
+    aware = value if value.tzinfo is UTC else value.astimezone(UTC)
+    return aware.isoformat(" ")[: -len("+00:00")]  # as Django writes it: naive, in UTC
 
 
 def instant(value: Any) -> datetime:  # noqa: ANN401 (a driver's value)
