@@ -7,7 +7,7 @@ from typing import Literal
 
 from fleetward.adapters.disk import Disk
 from fleetward.config.strict import load_settings
-from fleetward.core.fleet import parse_source_url, parse_subnet
+from fleetward.core.fleet import parse_source_url
 from fleetward.core.limits import MIB
 from fleetward.errors import ConfigurationError, DocumentError
 
@@ -187,124 +187,6 @@ class RelaysSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookSettings:
-    """`[[notifications.webhooks]]`: a program that is told of alerts by a signed POST.
-
-    Attributes:
-        name: what pages and logs call it.
-        url: where it listens; https unless it lies in an allowed network.
-        secret_file: a file with the key of the signature, 16 characters at least.
-        least: the least severity that it is told of: info, warning or critical.
-        ca_bundle: a PEM file of the authorities to trust instead of the system's.
-    """
-
-    name: str
-    url: str
-    secret_file: Path
-    least: str = "warning"
-    ca_bundle: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailSettings:
-    """`[[notifications.mails]]`: people who are told of alerts by e-mail.
-
-    Attributes:
-        name: what pages and logs call it.
-        server: HOST:PORT of the mail server.
-        sender: the address that mails come from.
-        to: the addresses that they go to.
-        security: `starttls`, `tls` (from the first byte), or `none` for a server on this machine.
-        user: who logs in; empty for nobody.
-        password_file: a file with that user's password.
-        least: the least severity: info, warning or critical.
-        ca_bundle: a PEM file of the authorities to trust instead of the system's.
-    """
-
-    name: str
-    server: str
-    sender: str
-    to: tuple[str, ...]
-    security: str = "starttls"
-    user: str = ""
-    password_file: Path | None = None
-    least: str = "warning"
-    ca_bundle: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.security not in {"starttls", "tls", "none"}:
-            raise ConfigurationError(f"{self.name}: security is starttls, tls or none")
-        if not self.to:
-            raise ConfigurationError(f"{self.name}: `to` names nobody")
-        if bool(self.user) != (self.password_file is not None):
-            raise ConfigurationError(f"{self.name}: give both user and password_file, or neither")
-        if self.user and self.security == "none":
-            raise ConfigurationError(f"{self.name}: a password needs starttls or tls")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyslogSettings:
-    """`[[notifications.syslogs]]`: a collector that is told of alerts (RFC 5424).
-
-    Attributes:
-        name: what pages and logs call it.
-        server: HOST:PORT of the collector.
-        transport: `udp` (RFC 5426), `tcp` (RFC 6587, octet counting) or `tls` (RFC 5425).
-        facility: its number; 16 is local0 (RFC 5424, section 6.2.1).
-        least: the least severity: info, warning or critical.
-        ca_bundle: a PEM file of the authorities to trust instead of the system's.
-    """
-
-    name: str
-    server: str
-    transport: str = "tls"
-    facility: int = 16
-    least: str = "warning"
-    ca_bundle: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.transport not in {"udp", "tcp", "tls"}:
-            raise ConfigurationError(f"{self.name}: transport is udp, tcp or tls")
-        if not 0 <= self.facility <= 23:
-            raise ConfigurationError(f"{self.name}: facility is a number from 0 to 23")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotificationSettings:
-    """`[notifications]`: who is told of alerts. Secrets stay in files; the database has none.
-
-    Attributes:
-        webhooks: programs.
-        mails: people.
-        syslogs: collectors.
-        again: an alert that stays open is told of again after so long.
-        allow: private networks that webhooks may lie in, as 10.1.0.0/16; none unless named.
-    """
-
-    webhooks: tuple[WebhookSettings, ...] = ()
-    mails: tuple[MailSettings, ...] = ()
-    syslogs: tuple[SyslogSettings, ...] = ()
-    again: timedelta = timedelta(hours=12)
-    allow: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        rows = (*self.webhooks, *self.mails, *self.syslogs)
-        names = [row.name for row in rows]
-        if len(set(names)) < len(names) or not all(names):
-            raise ConfigurationError("notifications: each receiver has a name of its own")
-        for row in rows:
-            if row.least not in {"info", "warning", "critical"}:
-                raise ConfigurationError(f"{row.name}: least is info, warning or critical")
-        for network in self.allow:
-            try:
-                parse_subnet(network)
-            except DocumentError as error:
-                raise ConfigurationError(f"notifications.allow: {error}") from error
-        if self.again < timedelta(minutes=10):
-            raise ConfigurationError("notifications.again is under 10 minutes")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleFileSettings:
     """All of the console's file.
 
@@ -323,6 +205,7 @@ class ConsoleFileSettings:
         repository: the repository whose products and releases are shown.
         mail: the server that takes the console's mail.
         notices: how people are told.
+        relays: which relays are asked how they are.
     """
 
     db: str = ""
@@ -338,6 +221,7 @@ class ConsoleFileSettings:
     repository: RepositorySettings | None = None
     mail: MailSettings | None = None
     notices: NoticeSettings = field(default_factory=NoticeSettings)
+    relays: RelaysSettings = field(default_factory=RelaysSettings)
 
     def __post_init__(self) -> None:
         if self.url is not None and not self.url.startswith(("http://", "https://")):
