@@ -13,6 +13,7 @@ from django.conf import settings
 from fleetward.config.console import ConsoleFileSettings, OidcSettings, SignInSettings
 from fleetward.console.database import parse_database, sqlite_database
 from fleetward.console.settings import django_settings
+from fleetward.console.starting import collect_static_files
 from fleetward.console.wiring import Wiring, rewired, wire
 
 DATABASE = os.environ.get("FLEETWARD_TEST_DB", "")
@@ -43,7 +44,6 @@ def _console_settings(state: Path) -> ConsoleFileSettings:
 def _django_settings() -> dict[str, Any]:
     database = parse_database(DATABASE) if DATABASE else sqlite_database(Path(":memory:"))
     state = Path(tempfile.mkdtemp(prefix="fleetward-tests-"))
-    (state / "static").mkdir()
     chosen = _console_settings(state)
     wire(Wiring(settings=chosen))
     keywords = django_settings(chosen, database, "k" * 64, state)
@@ -60,6 +60,7 @@ def _django_settings() -> dict[str, Any]:
 if not settings.configured:
     settings.configure(**_django_settings())
     django.setup()
+    collect_static_files()
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,9 @@ from fleetward.config.strict import parse_settings, toml_text
 from fleetward.console.database import parse_database, sqlite_database
 from fleetward.console.keeping import LOCK_FILE, SECRET_FILE, secret_key, state_folder, turn
 from fleetward.console.settings import django_settings
-from fleetward.errors import BusyError, ConfigurationError
+from fleetward.console.starting import start_django
+from fleetward.console.wiring import Wiring
+from fleetward.errors import BusyError, ConfigurationError, UsageError
 
 PLAIN = ConsoleFileSettings()
 
@@ -192,3 +194,8 @@ def test_a_start_gives_up_after_a_minute(tmp_path: Path) -> None:
         with pytest.raises(BusyError), turn(SystemDisk(), clock, tmp_path):
             raise AssertionError("nobody else may be here")
         assert timedelta(seconds=60) < clock.now() - began < timedelta(seconds=62)
+
+
+def test_a_start_without_a_database_says_what_to_name() -> None:
+    with pytest.raises(UsageError, match="--db"):
+        start_django(SystemDisk(), Wiring())

@@ -1,7 +1,6 @@
 """What happens to every request around its view: headers, session limits, who asks."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponseBase
@@ -111,8 +110,3 @@ def _access(request: HttpRequest) -> Access:
 def _actor(request: HttpRequest) -> Actor:
     name = request.user.username if isinstance(request.user, User) else ""
     return Actor("user", name or "nobody", address_of(request))
-
-
-def began_at(request: HttpRequest) -> datetime:
-    """Return when the session began."""
-    return datetime.fromtimestamp(float(request.session.get(BEGAN, 0)), UTC)
