@@ -1,0 +1,140 @@
+"""Which package owns a file, and whether the running bytes are the package's.
+
+    Debian's   /var/lib/dpkg/info/PACKAGE.list and .md5sums, read directly: dpkg -S takes seconds
+    RPM's      rpm -qf and rpm -Vf, where there is an rpm database
+
+Both databases can be altered by root, and md5 is no proof against a clever forger: that a file is
+intact says that nobody changed it carelessly. The sha256 beside it is what to compare elsewhere.
+
+Deliberately not here: diversions and alternatives; a file that was put there by one of them has no
+owner.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, Protocol
+
+from fleetward.adapters.processes import Finished, run_limited
+from fleetward.core.limits import MIB
+from fleetward.core.listeners import PackageFile
+from fleetward.errors import ConfigurationError
+from fleetward.listeners.executables import Digests
+
+_MERGED: Final = ("/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/")
+"""Folders that are links into /usr nowadays; packages may list either path."""
+
+
+class Packages(Protocol):
+    """A package database."""
+
+    def find(self, files: Iterable[tuple[str, Path]]) -> dict[str, PackageFile]:
+        """Return the packages of files.
+
+        Args:
+            files: paths as programs were started from, and where their bytes can be read now.
+        """
+        ...
+
+
+class NoPackages:
+    """The database of a platform that has none which we can read."""
+
+    def find(self, files: Iterable[tuple[str, Path]]) -> dict[str, PackageFile]:
+        """Return nothing."""
+        return {}
+
+
+def other_names(path: str) -> tuple[str, ...]:
+    """Return the paths under which a package may list a file."""
+    if path.startswith(_MERGED):
+        return path, f"/usr{path}"
+    if path.startswith("/usr") and path.removeprefix("/usr").startswith(_MERGED):
+        return path, path.removeprefix("/usr")
+    return (path,)
+
+
+class DpkgPackages:
+    """Debian's database."""
+
+    def __init__(self, digests: Digests, folder: Path = Path("/var/lib/dpkg/info")) -> None:
+        """Read the database in `folder`."""
+        self._digests = digests
+        self._folder = folder
+
+    def find(self, files: Iterable[tuple[str, Path]]) -> dict[str, PackageFile]:
+        """Return the packages of files; one pass through the lists for all of them."""
+        wanted = {name: (path, bytes_at) for path, bytes_at in files for name in other_names(path)}
+        found: dict[str, PackageFile] = {}
+        for listing in sorted(self._folder.glob("*.list")) if wanted else ():
+            content = _content(listing)
+            for name in [n for n in wanted if b"\n%s\n" % n.encode() in content]:
+                path, bytes_at = wanted.pop(name)
+                package = listing.name.removesuffix(".list").partition(":")[0]
+                intact = self._intact(listing, name, bytes_at)
+                found[path] = PackageFile(name=package, intact=intact)
+        return found
+
+    def _intact(self, listing: Path, name: str, bytes_at: Path) -> bool | None:
+        sums = _content(listing.with_suffix(".md5sums"))
+        at = sums.find(b"  %s\n" % name.lstrip("/").encode())
+        own = self._digests.of(bytes_at, "md5")
+        if at < 32 or own is None:
+            return None
+        return sums[at - 32 : at].decode("ascii", "replace") == own
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return b"\n" + path.read_bytes() + b"\n"
+    except OSError:
+        return b""
+
+
+Run = Callable[[Sequence[str]], Finished]
+
+
+def run_rpm(command: Sequence[str]) -> Finished:
+    """Run rpm with limits."""
+    return run_limited(command, max_memory=512 * MIB, max_time=timedelta(seconds=20))
+
+
+class RpmPackages:
+    """RPM's database, by its own program."""
+
+    def __init__(self, run: Run = run_rpm) -> None:
+        """Ask by `run`."""
+        self._run = run
+
+    def find(self, files: Iterable[tuple[str, Path]]) -> dict[str, PackageFile]:
+        """Return the packages of files, one question for each."""
+        found: dict[str, PackageFile] = {}
+        for path, _ in files:
+            try:
+                owner = self._run(("rpm", "-qf", "--queryformat", "%{NAME}\n", "--", path))
+                if owner.exit_code == 0 and owner.output:
+                    name = owner.output.splitlines()[0].strip()
+                    found[path] = PackageFile(name=name, intact=self._intact(path))
+            except ConfigurationError:
+                break
+        return found
+
+    def _intact(self, path: str) -> bool | None:
+        """Read `rpm -Vf`: a line for each file that differs, its third letter the digest's."""
+        told = self._run(("rpm", "-Vf", "--nodeps", "--noscripts", "--", path))
+        if told.exit_code is None:
+            return None
+        lines = [line for line in told.output.splitlines() if line.endswith(f" {path}")]
+        if not lines:
+            return True
+        return None if lines[0][2:3] == "?" else lines[0][2:3] != "5"
+
+
+def packages_here(digests: Digests, root: Path = Path("/")) -> Packages:
+    """Return the database of this machine."""
+    dpkg = root / "var/lib/dpkg/info"
+    if dpkg.is_dir():
+        return DpkgPackages(digests, dpkg)
+    if any((root / folder).is_dir() for folder in ("usr/lib/sysimage/rpm", "var/lib/rpm")):
+        return RpmPackages()
+    return NoPackages()
