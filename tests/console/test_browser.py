@@ -63,6 +63,10 @@ def add_what_an_organisation_has(page: Page, url: str) -> None:
         "viewers",
     )
     expect(page.get_by_role("heading", name="Grace Hopper")).to_be_visible()
+    fields = {"Name": "team", "Target": "https://127.0.0.1/hook"}
+    fill(page, f"{url}/settings/notifications/new/", fields)
+    page.get_by_role("button", name="Test team").click()
+    expect(page.get_by_text("not a public address")).to_be_visible()
 
 
 PAGES = {
@@ -76,6 +80,9 @@ PAGES = {
     "sites": "/settings/sites/",
     "tokens": "/settings/tokens/",
     "new-token": "/settings/tokens/new/",
+    "notifications": "/settings/notifications/",
+    "channel": "/settings/notifications/1/",
+    "new-channel": "/settings/notifications/new/",
     "audit": "/audit/",
     "account": "/account/",
     "password": "/account/password/",

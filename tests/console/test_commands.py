@@ -6,6 +6,7 @@ test_running.py runs the same from outside, with real databases.
 import json
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -172,3 +173,13 @@ def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         f'[tls]\ncertificate = "{tmp_path}/none"\nkey = "{tmp_path}/none"\n'
     )
     assert run("run", "--config", str(tmp_path / "c.toml"), "--listen", "127.0.0.1:0") == 12
+
+
+def test_without_the_extra_the_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A host has the agent alone; somebody types a command of the console there."""
+    monkeypatch.delattr("fleetward.cli.console")
+    monkeypatch.setitem(sys.modules, "fleetward.cli.console", None)
+    assert run("run", "--db", "sqlite:///c.db") == 12
+    assert "pip install 'fleetward[console]'" in capsys.readouterr().err
