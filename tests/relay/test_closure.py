@@ -444,6 +444,35 @@ def test_two_roles_that_delegate_to_each_other(tmp_path: Path) -> None:
     rig.play(story)
 
 
+def test_a_chain_of_roles_without_end_cannot_end_the_relay(tmp_path: Path) -> None:
+    """Somebody on the way forges 3,000 roles, each below the one before, then another timestamp.
+
+    The walk down is one task in another; to cancel so many at once would exceed Python's stack, and
+    the error would leave the part, which ends the relay.
+    """
+    shop = Shop()
+    shop.version = 1
+    meta = {}
+    for number in range(3000):
+        role = f"r{number}" if number else "targets"
+        below = {"delegations": {"roles": [{"name": f"r{number + 1}"}]}}
+        meta[f"{role}.json"] = shop._meta(role, {"targets": {}, **below}, 1)
+    chain = shop.stamp(shop._meta("snapshot", {"meta": meta}, 1))
+    after = shop.publish(pointing(CURRENT, EARLIER), manifests=(CURRENT, EARLIER))
+    rig = Rig(tmp_path, shop, closure_retry=timedelta(hours=1))
+
+    async def story(part: ClosurePart) -> None:
+        rig.news.publish(chain)
+        await rig.attempt()
+        assert "each below another" in str(part.status())
+        assert len(shop.asked) < 50
+        rig.news.publish(after)
+        await rig.attempt()
+        assert current_of(part).version == 2
+
+    rig.play(story)
+
+
 def test_documents_that_nothing_leads_to_are_removed_in_time(tmp_path: Path) -> None:
     shop = Shop()
     stamp = shop.publish(pointing(CURRENT), manifests=(CURRENT,))

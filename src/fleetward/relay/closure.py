@@ -180,15 +180,19 @@ class Tracing:
         except (NotFoundError, DigestError, DocumentError) as error:
             self.problems.append(f"{hint.path.path}: {error}")
 
-    async def _follow_role(self, role: str, roles: Mapping[str, DocumentHint], load: Load) -> None:
+    async def _follow_role(
+        self, role: str, roles: Mapping[str, DocumentHint], load: Load, depth: int = 0
+    ) -> None:
         hint = roles.get(role)
         if hint is None or role in self._roles:
             return
+        if depth > self.limits.max_closure_depth:
+            raise _TooMuchError("the timestamp leads to too many roles, each below another")
         self._roles.add(role)
         with self._noting(hint):
             found = read_targets(await load(hint))
             await _all(
-                *(self._follow_role(inner, roles, load) for inner in found.delegations),
+                *(self._follow_role(inner, roles, load, depth + 1) for inner in found.delegations),
                 *(self._follow_channel(channel, load) for channel in found.channels),
                 *(self._follow_standing(standing, load) for standing in found.standing),
             )

@@ -59,6 +59,8 @@ class RelayLimits:
         max_partials: beginnings of blobs; an upstream that breaks off each blob ends here.
         passthrough_linger: how long a blob that is not kept can still be had after it has come.
         max_closure_documents: documents that one timestamp may lead to; 0 follows none.
+        max_closure_depth: roles that delegate to each other in a row; each is a task that waits for
+            the next, and to cancel a thousand of them in a row would end the relay.
         max_closure_bytes: all of them together; a lying upstream wastes no more.
         max_closure_blobs: blobs that one timestamp may lead to.
         closure_requests: documents of the closure asked for at once.
@@ -97,6 +99,7 @@ class RelayLimits:
     max_partials: int = 256
     passthrough_linger: timedelta = timedelta(seconds=10)
     max_closure_documents: int = 16_384
+    max_closure_depth: int = 32
     max_closure_bytes: int = 64 * MIB
     max_closure_blobs: int = 65_536
     closure_requests: int = 8
