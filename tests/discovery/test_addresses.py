@@ -85,6 +85,10 @@ def test_a_socket_tells_from_where_it_would_send() -> None:
         ("::1", False),
         ("169.254.169.254", False),
         ("fe80::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:169.254.169.254", False),
+        ("::ffff:10.1.2.3", False),
+        ("::127.0.0.1", False),
         ("224.0.0.251", False),
         ("ff02::fb", False),
         ("0.0.0.0", False),  # noqa: S104 (nothing listens)

@@ -8,7 +8,7 @@ subnet of interest, it gives most addresses of hosts with several interfaces too
 import contextlib
 import socket
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,9 @@ from fleetward.core.fleet import Address, Network
 
 _ANYWHERE: Final = ("192.0.2.1", "2001:db8::1")
 """Documentation addresses (RFC 5737, RFC 3849): what a default route would carry."""
+
+_COMPATIBLE: Final = IPv6Network("::/96")
+"""IPv4 addresses in the old notation (RFC 4291, section 2.5.5.1); `::1` and `::` among them."""
 
 _PORT: Final = 9
 _MAX_ASKED: Final = 512
@@ -67,8 +70,11 @@ def may_be_relay(address: Address) -> bool:
     """Return whether an address that somebody announced may be asked at all.
 
     Loopback would make an agent ask its own machine's services, link-local has the metadata
-    services of clouds (and needs an interface in IPv6), the others are nobody's.
+    services of clouds (and needs an interface in IPv6), the others are nobody's. An IPv6 address
+    that stands for an IPv4 one (`::ffff:127.0.0.1`) is refused: the system connects to the latter.
     """
+    if isinstance(address, IPv6Address) and (address.ipv4_mapped or address in _COMPATIBLE):
+        return False
     return not (
         address.is_loopback
         or address.is_link_local
