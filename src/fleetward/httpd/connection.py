@@ -41,8 +41,6 @@ _FLUSH_BYTES: Final = 64 * 1024
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE: Final = b"Connection: close\r\n\r\n"
 _KEEP_1_0: Final = b"Connection: keep-alive\r\n\r\n"
-
-
 _IDLE: Final = Phase.IDLE
 
 
@@ -56,6 +54,7 @@ class Connection(asyncio.Protocol):
         "_buffer",
         "_counters",
         "_head",
+        "_held",
         "_host",
         "_is_half_closed",
         "_is_handler_running",
@@ -83,16 +82,13 @@ class Connection(asyncio.Protocol):
         self._repeats = host.repeats
         self._known = host.repeats.entries
         self._buffer = b""
-        self._at = 0
+        self._at = self._body_missing = self._held = 0
         self._body_parts: list[bytes] | None = None
-        self._body_missing = 0
         self._head: Head | None = None
         self._is_turn_planned = False
         self._is_reading = True
-        self._is_half_closed = False
-        self._is_last = False
-        self._is_handler_running = False
-        self._is_head_only = False
+        self._is_half_closed = self._is_last = False
+        self._is_handler_running = self._is_head_only = False
         self._phase = Phase.IDLE
         self._since = loop.time()
         self._task: asyncio.Future[Any] | None = None
@@ -170,6 +166,7 @@ class Connection(asyncio.Protocol):
         """End what was being sent."""
         self._phase = Phase.LINGERING
         self._host.forget(self, self._peer)
+        self._let_go()
         if self._task is None:
             self._outlet.close()
         else:
@@ -351,21 +348,25 @@ class Connection(asyncio.Protocol):
     def _admit_body(self, head: Head, out: list[bytes]) -> None:
         if head.body_bytes > self._host.handler.max_body(head.method, head.target.path):
             raise RefusedRequestError(413, "the body is longer than this resource takes")
+        if not self._host.hold(self._peer, head.body_bytes):
+            raise RefusedRequestError(503, "too many bodies are in memory")
+        self._held = head.body_bytes
         self._phase = Phase.BODY
         self._since = self._loop.time()
-        expectation = head.headers.get(b"expect")
-        if expectation is None or head.is_http_1_0:
-            return
-        if expectation.lower() != b"100-continue":
-            raise RefusedRequestError(417, "unknown expectation")
-        if self._at == len(self._buffer):
+        if head.waits_to_go_on() and self._at == len(self._buffer):
             out.append(_CONTINUE)
+
+    def _let_go(self) -> None:
+        if self._held:
+            self._host.let_go(self._peer, self._held)
+            self._held = 0
 
     # -- answers -------------------------------------------------------------------------------
 
     def _encode_head(self, response: Response) -> bytes:
         """Return the head's bytes; notes in `_is_last` whether the connection ends with it."""
         head, self._head = self._head, None
+        self._let_go()
         self._is_last = (
             head is None or not head.keep_alive or response.close or self._host.is_stopping
         )

@@ -49,6 +49,19 @@ class Head:
         """Return whether its bytes alone make a request that may come again on the connection."""
         return self.keep_alive and not self.is_http_1_0 and not self.body_bytes
 
+    def waits_to_go_on(self) -> bool:
+        """Return whether the client sends its body only once it was told 100.
+
+        Raises:
+            RefusedRequestError: 417: it expects something else.
+        """
+        expectation = self.headers.get(b"expect")
+        if expectation is None or self.is_http_1_0:
+            return False
+        if expectation.lower() != b"100-continue":
+            raise RefusedRequestError(417, "unknown expectation")
+        return True
+
 
 _KNOWN_HEADS: Final = 2048
 _KNOWN_BYTES: Final = 512

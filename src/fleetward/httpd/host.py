@@ -72,6 +72,14 @@ class Host(Protocol):
         """Forget it."""
         ...
 
+    def hold(self, peer: str, count: int) -> bool:
+        """Hold memory for a client's body; False where there is no more."""
+        ...
+
+    def let_go(self, peer: str, count: int) -> None:
+        """Hold it no more."""
+        ...
+
     def date_line(self) -> bytes:
         """Return the Date header, with its line end."""
         ...

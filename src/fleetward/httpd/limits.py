@@ -16,6 +16,9 @@ class ServerLimits:
         max_target_bytes: the request target; no path of a repository comes near it (414).
         max_pipelined_bytes: bytes read ahead of the request being answered; a flood of pipelined
             requests stays in the kernel, and so with its sender.
+        max_bodies_bytes: bodies of requests in memory, of all connections together; one more is
+            answered 503. Ten thousand clients that send a megabyte each fill memory.
+        max_bodies_bytes_per_peer: the same of one client, so that one does not shut out the others.
         requests_per_turn: answers to one connection before the others have their turn.
         max_connections: open connections; one more is answered 503.
         max_connections_per_peer: the same for one address (of IPv6: one /64); generous, since a
@@ -39,6 +42,8 @@ class ServerLimits:
     max_head_bytes: int = 8 * KIB
     max_target_bytes: int = 2 * KIB
     max_pipelined_bytes: int = 64 * KIB
+    max_bodies_bytes: int = 64 * MIB
+    max_bodies_bytes_per_peer: int = 16 * MIB
     requests_per_turn: int = 64
     max_connections: int = 20_000
     max_connections_per_peer: int = 1024

@@ -19,6 +19,7 @@ from typing import Final
 
 from fleetward.adapters.clock import Clock, SystemClock
 from fleetward.errors import ConfigurationError
+from fleetward.httpd.bodies import Bodies
 from fleetward.httpd.connection import Connection
 from fleetward.httpd.counters import ServerCounters
 from fleetward.httpd.head import HeadReader
@@ -99,6 +100,7 @@ class Server:
         self.is_stopping = False
         self.repeats = Repeats(self.limits, self.date_line)
         self.reader = HeadReader(self.limits)
+        self._bodies = Bodies(self.limits)
         self._tls = tls
         self._clock = clock or SystemClock()
         self._sockets = sockets or SOCKETS
@@ -252,6 +254,18 @@ class Server:
         self.counters.connections = len(self._connections)
         if not self._connections:
             self._all_gone.set()
+
+    def hold(self, peer: str, count: int) -> bool:
+        """Hold memory for a client's body; False, counted, where there is no more."""
+        is_held = self._bodies.take(neighbourhood(peer), count)
+        self.counters.bodies_bytes = self._bodies.held_bytes
+        self.counters.overloaded += not is_held
+        return is_held
+
+    def let_go(self, peer: str, count: int) -> None:
+        """Hold it no more."""
+        self._bodies.give_back(neighbourhood(peer), count)
+        self.counters.bodies_bytes = self._bodies.held_bytes
 
     def date_line(self) -> bytes:
         """Return the Date header of this second, with its line end."""

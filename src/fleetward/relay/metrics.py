@@ -24,6 +24,7 @@ METRICS_PATH: Final = "/metrics"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX: Final = "fleetward_relay_"
 _STATES: Final = ("ready", "paused", "false")
+_SERVER_GAUGES: Final = frozenset({"connections", "bodies_bytes"})
 
 
 def render(metrics: Iterable[Metric], prefix: str = PREFIX) -> bytes:
@@ -109,7 +110,7 @@ class MetricsPart:
     def metrics(self) -> Iterable[Metric]:
         """Yield what cache, server and upstreams count."""
         yield from counted(self._counters, "cache_")
-        yield from counted(self._served, "server_", gauges=frozenset({"connections"}))
+        yield from counted(self._served, "server_", gauges=_SERVER_GAUGES)
         for source in self._sources:
             labels = (("upstream", source.name),)
             traffic = source.client.traffic
