@@ -13,12 +13,13 @@ from fleetward.core.listeners import MAX_ARGUMENTS, Script
 
 _NAMES: Final = re.compile(
     r"(?:python|pypy|perl|ruby|node|nodejs|php|lua|tclsh|guile|R|java|mono|dotnet|pwsh|powershell|"
-    r"bash|dash|sh|zsh|ksh|fish|busybox|beam\.smp|wscript|cscript|deno|bun)[0-9.]*w?(?:-[a-z]+)?(?:\.exe)?",
+    r"bash|dash|sh|zsh|ksh|fish|busybox|wscript|cscript|deno|bun)[0-9.]*w?(?:-[a-z]+)?(?:\.exe)?",
     re.IGNORECASE,
 )
 _WITH_VALUE: Final = {
     "python": ("-X", "-W", "--check-hash-based-pycs"),
     "pypy": ("-X", "-W"),
+    "java": ("-cp", "-classpath", "--class-path", "-p", "--module-path"),
     "node": ("-r", "--require", "--import", "--loader"),
     "perl": ("-I", "-M", "-m"),
     "ruby": ("-I", "-r", "-C"),
@@ -73,5 +74,6 @@ def script_of(executable: str, command: tuple[str, ...]) -> Script | None:
         if word in _WITH_VALUE.get(family, ()):
             rest = rest[1:]
         elif not word.startswith("-"):
-            return Script(kind="file", name=word, arguments=tuple(rest[: MAX_ARGUMENTS - 1]))
+            kind = "module" if family == "java" else "file"
+            return Script(kind=kind, name=word, arguments=tuple(rest[: MAX_ARGUMENTS - 1]))
     return None

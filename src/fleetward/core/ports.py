@@ -148,7 +148,8 @@ _NEXT: Final = {
     "writable-by-anyone": "take the write permission away, then compare the file with its package",
     "package-altered": "reinstall the package, and find out who changed the file",
     "no-relay-role": 'stop it, or state the role: relay = "relay" in the port watch\'s settings',
-    "owner-unseen": "look as root: sudo fleetward ports show",
+    "owner-unseen": "look as root: sudo fleetward ports show; where root sees nobody, the owner is "
+    "outside of this container",
     "shared-port": "find out which of the programs is meant to have the port, and stop the other",
     "interpreter-unpinned": "write a rule that names the unit, or script and script_sha256",
     "executable-replaced": "restart the program, so that it runs what is installed",
@@ -287,6 +288,8 @@ class _Case:
             who = f"user {self.listener.user}" if self.listener.user else "an unknown user"
             unit = f", unit {self.listener.unit}" if self.listener.unit else ""
             sentence = f"the program could not be seen; the socket is of {who}{unit}"
+            if self.survey.platform is Platform.LINUX and not self.listener.socket.inode:
+                sentence = "no program holds it: it is the kernel's own (NFS, WireGuard)"
             yield _reason("owner-unseen", Weight.UNKNOWN, sentence)
         if len(self.sharing) > 1:
             sentence = f"programs from {len(self.sharing)} different files share this port"

@@ -19,7 +19,7 @@ from typing import Final
 
 from fleetward.core.listeners import BoundSocket, Unseen
 from fleetward.listeners.linux_netlink import NetlinkSockets
-from fleetward.listeners.linux_owners import PROC, pids
+from fleetward.listeners.linux_owners import PROC, as_root, pids
 from fleetward.listeners.linux_proc import ProcSockets
 from fleetward.listeners.source import Ports, SourceDeniedError
 
@@ -77,7 +77,7 @@ def sockets_elsewhere(ports: Ports, proc: Path = PROC) -> Elsewhere:
         unseen.append(f"{denied} of {len(found)} other network namespaces could not be looked into")
     if hidden:
         unseen.append(f"the namespaces of {hidden} programs of other users could not be seen")
-    notes = tuple(Unseen(what=what, command="sudo fleetward ports show") for what in unseen)
+    notes = tuple(Unseen(what=what, command=as_root()) for what in unseen)
     return Elsewhere(tuple(sockets), notes)
 
 
