@@ -1,0 +1,223 @@
+"""The pages Hosts and Host: who is there, what each runs, what happened, what to do about it."""
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.http import HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from fleetward.console.audit.chain import Actor
+from fleetward.console.fleet import enrolment
+from fleetward.console.fleet.directives import Wish, direct
+from fleetward.console.fleet.models import CheckIn, Host, HostKey, ProductState, Tag
+from fleetward.console.fleet.queries import SILENT_AFTER, HostFilter, hosts, shown
+from fleetward.console.fleet.shapes import presence_of
+from fleetward.console.fleet.standings import HostStanding, KeyStanding
+from fleetward.console.organisation.models import Site
+from fleetward.console.web.asking import AskedByPerson
+from fleetward.console.web.paging import cursor_in, slice_after
+from fleetward.console.web.reaching import one_within, within
+from fleetward.console.wiring import wired
+from fleetward.core.inbox import DirectiveKind
+from fleetward.errors import UsageError
+
+ROWS = 50
+"""Hosts on a page."""
+
+LATEST = 30
+"""Rows of each list on a host's page."""
+
+_TEXTS = ("search", "standing", "site", "tag", "product", "release", "state")
+_MARKS = ("silent", "cloned", "unexpected")
+
+
+def hosts_page(request: AskedByPerson) -> HttpResponse:
+    """List hosts by the filters in the URL; htmx gets the table alone."""
+    wanted = filter_of(request)
+    reach = request.access.reach("hosts.view")
+    now = wired().clock.now()
+    cursor = cursor_in(request.GET.get("after", ""))
+    found = slice_after(shown(hosts(reach, wanted, now)), cursor, ROWS)
+    query = query_of(wanted)
+    words = {
+        "shown": found,
+        "rows": [_row(host) for host in found.rows],
+        "wanted": wanted,
+        "query": query,
+        "is_filtered": bool(query),
+        "here": request.get_full_path(),
+        "sites": within(Site.objects.all(), reach, "pk"),
+        "tags": Tag.objects.all()[:200],
+        "standings": list(HostStanding),
+        "products": _products(),
+        "kinds": _KINDS,
+    }
+    part = "fleet/hosts_table.html" if request.htmx else "fleet/hosts.html"
+    return render(request, part, words)
+
+
+def filter_of(request: AskedByPerson) -> HostFilter:
+    """Return the filters in a URL; what is unknown there counts as absent."""
+    texts = {name: _line(request.GET.get(name, "")) for name in _TEXTS}
+    if texts["standing"] not in set(HostStanding):
+        texts["standing"] = ""
+    marks = {name: request.GET.get(name, "") in {"1", "true", "on"} for name in _MARKS}
+    return replace(HostFilter(**texts), **marks)  # type: ignore[arg-type]
+
+
+def _line(text: str) -> str:
+    """Return a text that databases take: PostgreSQL's has no NUL."""
+    return text.replace("\x00", "").strip()[:200]
+
+
+def query_of(wanted: HostFilter) -> str:
+    """Return filters as a URL's query."""
+    pairs = {name: getattr(wanted, name) for name in _TEXTS if getattr(wanted, name)}
+    pairs |= {name: "1" for name in _MARKS if getattr(wanted, name)}
+    return urlencode(pairs)
+
+
+def _products() -> list[str]:
+    names = ProductState.objects.order_by("product").values_list("product", flat=True)
+    return list(names.distinct()[:100])
+
+
+def _row(host: Host) -> dict[str, object]:
+    presence = presence_of(host)
+    silent = presence is None or wired().clock.now() - presence.seen > SILENT_AFTER
+    seen = presence.seen if presence else None
+    return {"host": host, "presence": presence, "seen": seen, "silent": silent}
+
+
+class _Echo:
+    """What csv writes into: gives each line back."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def hosts_csv(request: AskedByPerson) -> StreamingHttpResponse:
+    """Give all hosts that fit the filters as CSV."""
+    now = wired().clock.now()
+    found = shown(hosts(request.access.reach("hosts.view"), filter_of(request), now))
+
+    def lines() -> Iterator[str]:
+        writer = csv.writer(_Echo())
+        yield writer.writerow(["record", "name", "site", "standing", "seen", "product", "release"])
+        for host in found.order_by("pk").iterator(chunk_size=500):
+            presence = presence_of(host)
+            head = [host.record, _plain(host.name), host.site.name if host.site else ""]
+            head += [host.standing, presence.seen.isoformat() if presence else ""]
+            for state in host.products.all() or [None]:
+                tail = [state.product, state.release] if state else ["", ""]
+                yield writer.writerow([*head, *tail])
+
+    headers = {"Content-Disposition": 'attachment; filename="hosts.csv"'}
+    return StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _plain(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula (a host chooses its own name)."""
+    return f"'{text}" if text[:1] in "=+-@\t\r" else text
+
+
+def host_page(request: AskedByPerson, record: str) -> HttpResponse:
+    """Show a host; htmx gets what changes by itself alone."""
+    host = _one(request, "hosts.view", record)
+    words = _row(host) | {
+        "keys": host.keys.order_by("-pk"),
+        "waiting": host.keys.filter(standing=KeyStanding.PENDING).first(),
+        "transitions": host.transitions.order_by("-pk")[:LATEST],
+        "events": host.events.order_by("-pk")[:LATEST],
+        "directives": host.directives.order_by("-pk")[:LATEST],
+        "check_ins": CheckIn.objects.filter(key__host=host).order_by("-pk")[:LATEST],
+        "kinds": _KINDS,
+    }
+    part = "fleet/host_live.html" if request.htmx else "fleet/host.html"
+    return render(request, part, words)
+
+
+_KINDS = (
+    (DirectiveKind.UPDATE_NOW, "Update now"),
+    (DirectiveKind.VERIFY_TREE, "Verify installed trees"),
+    (DirectiveKind.LIST_PORTS, "List ports"),
+    (DirectiveKind.ROLL_BACK, "Go back to the previous release"),
+    (DirectiveKind.PAUSE, "Pause for an hour"),
+)
+
+
+def direct_hosts(request: AskedByPerson) -> HttpResponse:
+    """Queue a directive for the hosts that were ticked, or for one."""
+    reach = request.access.reach("hosts.direct")
+    records = [_line(record) for record in request.POST.getlist("record")]
+    found = list(within(Host.objects.filter(record__in=records), reach))
+    try:
+        kind = DirectiveKind(request.POST.get("kind", ""))
+        pause = timedelta(hours=1) if kind is DirectiveKind.PAUSE else None
+        wish = Wish(kind=kind, product=_line(request.POST.get("product", "")), pause=pause)
+        made = direct(request.actor, found, wish) if found else []
+    except (UsageError, ValueError) as error:
+        messages.error(request, f"Nothing was asked of any host: {error}.")
+    else:
+        say = messages.success if made else messages.warning
+        say(request, f"Asked {len(made)} host{'' if len(made) == 1 else 's'}.")
+    if len(records) == 1 and found:
+        return _to(found[0])
+    return HttpResponseRedirect(f"{reverse('fleet:hosts')}?{request.POST.get('query', '')[:2000]}")
+
+
+def _to(host: Host) -> HttpResponse:
+    return HttpResponseRedirect(reverse("fleet:host", args=[host.record]))
+
+
+def _one(request: AskedByPerson, action: str, record: str) -> Host:
+    return one_within(shown(Host.objects.all()), request.access.reach(action), record=record)
+
+
+# -- what people decide ------------------------------------------------------------------------------
+
+
+def decide(request: AskedByPerson, record: str, act: str) -> HttpResponse:
+    """Approve or refuse a host that waits."""
+    host = _one(request, "hosts.enrol", record)
+    key = host.keys.filter(standing=KeyStanding.PENDING).first()
+    if key is None or act not in _DECISIONS:
+        messages.warning(request, "Nothing of this host waits for a decision.")
+        return _to(host)
+    _DECISIONS[act](request.actor, key)
+    messages.success(request, f"{host} is {_WORDS[act]}.")
+    return _to(host)
+
+
+_DECISIONS: dict[str, Callable[[Actor, HostKey], None]] = {
+    "approve": enrolment.approve,
+    "refuse": enrolment.refuse,
+}
+
+
+def end(request: AskedByPerson, record: str, act: str) -> HttpResponse:
+    """Revoke or decommission a host, or settle that it looks like two."""
+    host = _one(request, "hosts.revoke", record)
+    if act in _ENDS:
+        _ENDS[act](request.actor, host)
+        messages.success(request, f"{host} is {_WORDS[act]}.")
+    return _to(host)
+
+
+_ENDS: dict[str, Callable[[Actor, Host], None]] = {
+    "revoke": enrolment.revoke,
+    "retire": enrolment.retire,
+    "settle": enrolment.settle_clone,
+}
+_WORDS = {
+    "approve": "approved",
+    "refuse": "refused",
+    "revoke": "revoked: its check-ins are taken no more",
+    "retire": "decommissioned; it returns by itself when it reports",
+    "settle": "settled; the next sign of a clone is shown again",
+}
