@@ -171,3 +171,16 @@ def test_a_post_brings_body_and_headers(tmp_path: Path) -> None:
         assert one.asked[0].method == "POST"
         assert one.asked[0].headers["content-type"] == "x/y"
         assert one.asked[0].headers["content-length"] == "5"
+
+
+def test_what_an_upstream_relay_says_of_its_place_is_remembered(tmp_path: Path) -> None:
+    """Two relays without a console that carry for each other find it out, also by status alone."""
+    via = "1.1 fleetward-8899aabbccddeeff"
+
+    async def act(carrier: Carrier) -> Reply:
+        reply = await carrier.ask("GET", "/v1/inbox/x?after=1", max_bytes=100)
+        assert [source.via for source in carrier._sources] == [via.encode()]
+        return reply
+
+    with Upstream(answering("204 No Content", b"", f"Via: {via}")) as one:
+        assert asked(upstreams(tmp_path, one.url), act).status == 204

@@ -13,7 +13,7 @@ import pytest
 
 from fleetward.core.digest import sha256_of
 from fleetward.httpd.limits import ClientLimits
-from fleetward.httpd.message import Answer, Request, Response
+from fleetward.httpd.message import Answer, Repeatable, Request, Response
 from fleetward.relay.loops import MAX_HOPS, MAX_VIA_CHARS, Loops, passed_on
 from fleetward.wire.layout import blob_path
 from httpd.rawhttp import get
@@ -256,3 +256,56 @@ def test_tasks_that_a_request_begins_carry_its_via_and_others_do_not() -> None:
     asyncio.run(main())
     assert seen == [passed, ()]
     assert list(loops.routes()) == []
+
+
+def test_an_answer_from_the_cache_tells_the_chain_like_any_other(tmp_path: Path) -> None:
+    """A relay that is answered from the other's memory must not forget that it is a relay."""
+    path = "metadata/3.root.json"
+    with (
+        source_server({path: b"{}"}) as origin,
+        TestRelay(settings_for(tmp_path, origin.url)) as relay,
+    ):
+        own = f"1.1 fleetward-{relay.status()['id']}"
+        for _ in range(3):
+            assert get(relay.url, f"/{path}", "Via: 1.1 other").headers["via"] == own
+        assert "via" not in get(relay.url, f"/{path}").headers
+
+
+def test_an_answer_is_repeated_while_the_relays_above_are_the_same() -> None:
+    above, content = Above(chain(1).encode()), {"is_there": True}
+    loops = Loops([above], SeededEntropy())
+
+    def respond(_: Request) -> Answer:
+        return Repeatable(Response(200), lambda: content["is_there"])
+
+    answer = loops.answer(request("1.1 other"), respond)
+    assert isinstance(answer, Repeatable)
+    assert answer.response.headers[-1][1] == f"{chain(1)}, 1.1 fleetward-{loops.id}"
+    assert answer.holds()
+    above.via = chain(2).encode()
+    assert not answer.holds()
+    above.via = chain(1).encode()
+    content["is_there"] = False
+    assert not answer.holds()
+
+
+def test_a_long_poll_tells_the_chain_and_ends_with_its_client() -> None:
+    loops = Loops((), SeededEntropy())
+
+    def begin(future: asyncio.Future[Response]) -> asyncio.Task[Response]:
+        answer = loops.answer(request("1.1 other"), lambda _: future)
+        assert isinstance(answer, Coroutine)
+        return asyncio.create_task(answer)
+
+    async def main() -> None:
+        told: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        left: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        first, second = begin(told), begin(left)
+        await asyncio.sleep(0)
+        told.set_result(Response(204))
+        second.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+        assert first.result().headers[-1][1] == f"1.1 fleetward-{loops.id}"
+        assert left.cancelled()
+
+    asyncio.run(main())

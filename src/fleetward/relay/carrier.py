@@ -16,7 +16,7 @@ from fleetward.httpd.client import UpstreamClient
 from fleetward.httpd.endpoint import Endpoint
 from fleetward.relay.loops import Headers, passed_on
 from fleetward.relay.settings import RelaySettings
-from fleetward.relay.sources import Sources
+from fleetward.relay.sources import Source, Sources
 
 _FINAL_REFUSALS: Final = frozenset({400, 409, 410, 413, 415, 422})
 """What the next upstream would answer too."""
@@ -39,6 +39,13 @@ class Reply:
     retry_after: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    client: UpstreamClient
+    always: Headers
+    source: Source | None = None
+
+
 class Carrier:
     """Sends requests on.
 
@@ -59,13 +66,13 @@ class Carrier:
         self._seconds = settings.carry_limits.answer_seconds
         self._sources = tuple(sources)
         self._console = _console(settings) if settings.console else None
-        clients = (client for client, _ in self._targets())
-        self.names = tuple(str(client.endpoint) for client in clients)
+        self.names = tuple(str(target.client.endpoint) for target in self._targets())
 
-    def _targets(self) -> list[tuple[UpstreamClient, Headers]]:
+    def _targets(self) -> list[_Target]:
         if self._console is not None:
-            return [(self._console, self._sources[0].headers if self._sources else ())]
-        return [(source.client, source.headers) for source in self._sources]
+            always = self._sources[0].headers if self._sources else ()
+            return [_Target(self._console, always)]
+        return [_Target(source.client, source.headers, source) for source in self._sources]
 
     async def ask(
         self,
@@ -90,10 +97,10 @@ class Carrier:
         """
         problem = NetworkError("there is nobody who takes status on")
         refusal: Reply | None = None
-        for client, always in self._targets():
-            every = (*(passed_on() or always), *headers)
+        for one in self._targets():
+            every = (*(passed_on() or one.always), *headers)
             try:
-                reply = await self._ask(client, method, target, every, body, max_bytes)
+                reply = await self._ask(one, method, target, every, body, max_bytes)
             except NetworkError as error:
                 problem = error
                 continue
@@ -106,18 +113,20 @@ class Carrier:
 
     async def _ask(  # noqa: PLR0917 (a request has so many parts)
         self,
-        client: UpstreamClient,
+        whom: _Target,
         method: str,
         target: str,
         headers: Headers,
         body: bytes,
         max_bytes: int,
     ) -> Reply:
-        seconds = self._seconds
+        seconds, client = self._seconds, whom.client
         try:
             async with asyncio.timeout(2 * seconds):
                 asked = await client.request(method, target, headers, body=body, seconds=seconds)
                 async with asked as response:
+                    if whom.source is not None:
+                        whom.source.note_via(response)
                     wait = _seconds_of(response.headers.get(b"retry-after", b""))
                     content = await response.read(max_bytes, seconds)
                     return Reply(response.status, content, wait)

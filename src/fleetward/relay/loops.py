@@ -16,13 +16,13 @@ Deliberately not here: finding a loop before anybody asks. A relay does not know
 """
 
 import re
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from fleetward.adapters.entropy import Entropy, SystemEntropy
-from fleetward.httpd.message import Answer, Request, Response
+from fleetward.httpd.message import Answer, Repeatable, Request, Response
 from fleetward.relay.part import Metric, Route
 
 MAX_HOPS: Final = 8
@@ -94,7 +94,9 @@ class Loops:
             _PASSED_ON.reset(token)
         if isinstance(answer, Response):
             return self._signed(answer)
-        return self._later(headers, answer) if isinstance(answer, Coroutine) else answer
+        if isinstance(answer, Repeatable):
+            return self._repeatable(answer)
+        return self._later(headers, answer)
 
     def _is_refused(self, via: str) -> bool:
         hops = _RELAY.findall(via)
@@ -113,7 +115,16 @@ class Loops:
         via = ", ".join(f"1.1 {_PREFIX}{hop}" for hop in (*self._above(), self.id))
         return replace(response, headers=(*response.headers, ("Via", via)))
 
-    async def _later(self, headers: Headers, answer: Coroutine[Any, Any, Response]) -> Response:
+    def _repeatable(self, answer: Repeatable) -> Repeatable:
+        """Return the signed answer, to be repeated as long as the relays above are the same."""
+        above = self._above()
+
+        def holds() -> bool:
+            return self._above() == above and answer.holds()
+
+        return Repeatable(self._signed(answer.response), holds, answer.on_repeat)
+
+    async def _later(self, headers: Headers, answer: Awaitable[Response]) -> Response:
         _PASSED_ON.set(headers)
         return self._signed(await answer)
 

@@ -82,8 +82,12 @@ class Source:
         """
         every = (*(passed_on() or self.headers), *headers)
         response = await self.client.get(path, every, method=method)
-        self.via = response.headers.get(b"via", b"")
+        self.note_via(response)
         return response
+
+    def note_via(self, response: UpstreamResponse) -> None:
+        """Remember which relays an answer came through (relay.loops)."""
+        self.via = response.headers.get(b"via", b"")
 
     def is_paused(self, now: float) -> bool:
         """Return whether it failed just now."""

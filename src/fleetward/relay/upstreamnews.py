@@ -157,6 +157,7 @@ class UpstreamNews:
             "GET", watch_target(after), source.headers, seconds=WATCH_DEADLINE.total_seconds()
         )
         async with await asking as response:
+            source.note_via(response)
             content = await response.read(MetadataLimits().timestamp_bytes, _BODY_SECONDS)
             if response.status == 200:
                 return Heard.NEWS if claimed_version(content) > after else Heard.FAILED
