@@ -61,6 +61,12 @@ def _add_absent(app: typer.Typer, program: str, error: ModuleNotFoundError) -> N
         raise ConfigurationError(advice)
 
 
+def _add_ports(app: typer.Typer) -> None:
+    from fleetward.cli import ports  # noqa: PLC0415 (see above)
+
+    app.add_typer(ports.app, name="ports", help="See who listens on a port, and who may talk.")
+
+
 def _add_demo(app: typer.Typer) -> None:
     from fleetward.cli import demo  # noqa: PLC0415 (see above)
 
@@ -72,6 +78,7 @@ _PROGRAMS = {
     "relay": _add_relay,
     "agent": _add_agent,
     "console": _add_console,
+    "ports": _add_ports,
     "demo": _add_demo,
 }
 

@@ -76,7 +76,7 @@ def sockets_elsewhere(ports: Ports, proc: Path = PROC) -> Elsewhere:
     if denied:
         unseen.append(f"{denied} of {len(found)} other network namespaces could not be looked into")
     if hidden:
-        unseen.append(f"the namespaces of {hidden} programs of other users could not be seen")
+        unseen.append(f"the namespaces of other users' programs could not be seen ({hidden})")
     notes = tuple(Unseen(what=what, command=as_root()) for what in unseen)
     return Elsewhere(tuple(sockets), notes)
 
