@@ -234,6 +234,24 @@ def test_an_answer_that_could_be_repeated_unseen_is_counted_each_time() -> None:
     run(main())
 
 
+def test_a_proxied_path_that_looks_like_metadata_is_paid_for() -> None:
+    """A client asks, as of a proxy, for big files under `/v1/` or `/targets/` of a passthrough.
+
+    Only the repository's own documents are free; else a path would choose its own price.
+    """
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        handler, _ = handler_of(lambda: Response(200, body=bytes(10_000)), rate=1000)
+        start = loop.time()
+        for path in ("/targets/a", "/v1/b", "/metadata/c"):
+            asked = Request("GET", path, "", {}, peer="a", authority="http://up.example")
+            await settled(handler.answer(asked))
+        assert loop.time() - start == pytest.approx(19.9)
+
+    run(main())
+
+
 def test_short_answers_are_paid_for_before_the_next() -> None:
     async def main() -> list[float]:
         loop = asyncio.get_running_loop()

@@ -148,7 +148,8 @@ class RatedHandler:
                 self._counters.overloaded += 1
                 self._counters.refused_rate += 1
                 return Response(503, (retry_after(wait),))
-        if self._is_pacing and not request.path.startswith(_FREE_PATHS):
+        is_free = request.path.startswith(_FREE_PATHS) and not request.authority
+        if self._is_pacing and not is_free:
             return self._paced(request, self._bytes.of(request.peer, now))
         answer = self._handler.answer(request)
         if self._is_counting and isinstance(answer, Repeatable):
