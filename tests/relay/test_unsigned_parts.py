@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fleetward.config.relay import BandwidthSettings
+from fleetward.relay.passthrough_part import PassthroughPart
 from httpd.rawhttp import Raw, get
 from httpd.upstreams import Upstream, serving
 from relay.agenthomes import AgentHome
@@ -54,6 +56,24 @@ def test_an_unsigned_upstream_has_no_say_in_the_repository(relay: TestRelay) -> 
         passed = client.get(f"{web}/metadata/timestamp.json")
         assert (passed.body, passed.headers["x-fleetward-verified"]) == (b"forged", "no")
         assert client.get("/metadata/timestamp.json").body == TIMESTAMP
+
+
+def test_what_a_passthrough_brings_counts_towards_the_bandwidth(tmp_path: Path) -> None:
+    """The WAN is one: its rate holds for unsigned upstreams too, and their kernel buffers."""
+    with Upstream(serving({})) as origin, Upstream(serving({"/a": bytes(5_000)})) as web:
+        settings = settings_for(tmp_path, origin.url)
+        settings = replace(
+            settings,
+            passthroughs=(settings_of(web.url),),
+            bandwidth=BandwidthSettings(rate=1_000_000),
+        )
+        with TestRelay(settings) as running:
+            assert get(running.url, "/passthrough/up/a").body == bytes(5_000)
+            assert running.status()["bandwidth"]["received"] == 5_000
+            (part,) = (one for one in running.relay.parts if isinstance(one, PassthroughPart))
+            client = part._passthroughs[0].ground.client
+            assert client.pace is running.relay.economy.bandwidth
+            assert client.receive_buffer == 500_000
 
 
 def test_a_relay_has_none_of_this_unless_told(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 from fleetward.adapters.clock import Clock
 from fleetward.config.relay import PassthroughSettings
 from fleetward.errors import ConfigurationError
-from fleetward.httpd.client import Pace, UpstreamClient
+from fleetward.httpd.client import UpstreamClient
 from fleetward.httpd.endpoint import Endpoint
 from fleetward.httpd.limits import ClientLimits
 from fleetward.httpd.message import Answer, Request
 from fleetward.relay.addresses import ALSO_PRIVATE, PUBLIC_ONLY, CheckedResolver, Reach, reach_of
+from fleetward.relay.bandwidth import Bandwidth
 from fleetward.relay.loops import Headers
 from fleetward.relay.part import Kind, Metric, Route
 from fleetward.relay.passthrough import Passthrough
@@ -48,13 +49,13 @@ class Network:
         tls: for https upstreams; None takes the system's certificate authorities.
         proxy: an HTTP proxy to go through. It resolves the upstreams' names then, so what they
             lead to is for the proxy to judge.
-        pace: the rate that all upstreams of the relay share; None is no limit.
+        bandwidth: the rate that all upstreams of the relay share; None is no limit.
     """
 
     limits: ClientLimits = field(default_factory=ClientLimits)
     tls: ssl.SSLContext | None = None
     proxy: Endpoint | None = None
-    pace: Pace | None = None
+    bandwidth: Bandwidth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,8 @@ def _open(
         rules.endpoint, limits=network.limits, tls=network.tls, proxy=network.proxy
     )
     client.resolver = resolver
-    client.pace = network.pace
+    if network.bandwidth is not None:
+        network.bandwidth.join(client)
     store = PassthroughStore(
         place.cache / "passthrough" / settings.name,
         quota=settings.quota,
