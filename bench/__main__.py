@@ -5,7 +5,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 
-PARTS = ("deltas", "publish", "agent", "httpd", "push")
+PARTS = ("deltas", "publish", "agent", "httpd", "push", "carrying")
 
 
 def processor() -> str:
