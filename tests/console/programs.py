@@ -6,7 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,9 +73,11 @@ class Console:
         assert "Traceback" not in rest, rest
 
 
-def fetch(url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """Return status, headers (names in small letters) and body of a GET."""
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 (the test's own server)
+def fetch(
+    url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    """Return status, headers (names in small letters) and body of a GET, or of a POST of `body`."""
+    request = urllib.request.Request(url, body, dict(headers or {}))  # noqa: S310 (the test's own server)
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 (see above)
             return answer.status, _lower(answer.headers.items()), answer.read()

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fleetward.console.asgi import Application, Receive, Send
+from fleetward.console.asgi import Application
+from fleetward.console.bodies import Receive, Send
 
 Message = MutableMapping[str, Any]
 

@@ -17,8 +17,9 @@ from console.programs import fetch
 from fleetward.adapters.disk import Disk
 from fleetward.cli import main
 from fleetward.config.console import ConsoleFileSettings
-from fleetward.console.asgi import Application, Receive, Send
+from fleetward.console.asgi import Application
 from fleetward.console.asgi import application as console_application
+from fleetward.console.bodies import Receive, Send
 from fleetward.console.organisation.models import Token, User
 from fleetward.console.serving import bind
 from fleetward.console.wiring import Wiring

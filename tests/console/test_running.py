@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -37,17 +38,17 @@ def test_from_nothing_to_a_page_and_an_answer_of_the_api(console: Console) -> No
         assert status == 200
         style = re.search(rb'href="(/static/console\.[0-9a-f]{12}\.css)"', page)
         assert style, "static files have their digest in their name"
-        status, headers, _ = fetch(url + style[1].decode(), **{"Accept-Encoding": "gzip"})
+        status, headers, _ = fetch(url + style[1].decode(), {"Accept-Encoding": "gzip"})
         assert status == 200
         assert "immutable" in headers["cache-control"]
         assert headers["content-encoding"] == "gzip"
         assert headers["content-security-policy"].startswith("default-src 'none'")
-        status, _, body = fetch(f"{url}/api/v1/audit", Authorization=f"Bearer {token}")
+        status, _, body = fetch(f"{url}/api/v1/audit", {"Authorization": f"Bearer {token}"})
         assert status == 200
         subjects = [entry["subject"] for entry in json.loads(body)["items"]]
         assert subjects[-1] == "user:ada"
         assert fetch(f"{url}/healthz")[0] == 200
-        assert fetch(f"{url}/login/", Host="evil.example")[0] == 400
+        assert fetch(f"{url}/login/", {"Host": "evil.example"})[0] == 400
 
 
 def test_whoever_starts_first_is_told_what_to_do(console: Console) -> None:
@@ -58,6 +59,40 @@ def test_whoever_starts_first_is_told_what_to_do(console: Console) -> None:
 def test_two_consoles_start_at_once_on_a_new_database(console: Console) -> None:
     with console.running() as one, console.running() as other:
         assert fetch(f"{one}/healthz")[0] == fetch(f"{other}/healthz")[0] == 200
+
+
+def test_acts_at_the_same_moment_make_one_chain(console: Console) -> None:
+    """Six processes write to the log at once; each entry continues the one before."""
+    console.ask("migrate")
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(console.create_admin, [f"ada{number}" for number in range(6)]))
+    verdict = json.loads(console.ask("audit", "verify", "--json").stdout)
+    assert verdict["ok"]
+    assert verdict["entries"] == 6
+
+
+def test_only_a_trusted_proxy_says_where_a_request_comes_from(console: Console) -> None:
+    """The attacker writes X-Forwarded-For himself, to have another address in the log."""
+    console.create_admin()
+    token = console.ask(
+        "token", "ada", "--name", "t", "--scope", "administer", "--scope", "audit"
+    ).stdout.strip()
+    (console.folder / "c.toml").write_text('proxies = ["127.0.0.1"]\n')
+    for name, flags in (("forged", ()), ("proxied", ("--config", "c.toml"))):
+        with console.running(*flags) as url:
+            body = json.dumps({"name": name}).encode()
+            headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": "203.0.113.9"}
+            status, _, _ = fetch(f"{url}/api/v1/sites", headers, body)
+            assert status == 200
+            found = fetch(f"{url}/api/v1/audit?subject=site:{name}", headers)[2]
+            expected = "127.0.0.1" if name == "forged" else "203.0.113.9"
+            assert json.loads(found)["items"][0]["address"] == expected
+
+
+def test_a_body_without_end_is_not_taken(console: Console) -> None:
+    with console.running() as url:
+        assert fetch(f"{url}/login/", body=b"x" * (3 << 20))[0] == 413
+        assert fetch(f"{url}/healthz")[0] == 200
 
 
 def test_passwords_come_from_a_file_or_standard_input_alone(console: Console) -> None:

@@ -2,14 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from collections.abc import Mapping
 
+from fleetward.console.bodies import LimitedBodies, Message, Receive, Send
 from fleetward.console.parts import AsgiApplication, Background, parts
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 
@@ -71,4 +67,4 @@ def application() -> Application:
     for part in parts():
         mounts |= {prefix: make() for prefix, make in part.mounts.items()}
         background.extend(part.background)
-    return Application(ASGIHandler(), mounts, tuple(background))
+    return Application(LimitedBodies(ASGIHandler()), mounts, tuple(background))

@@ -26,6 +26,8 @@ PARTS = (
     "fleetward.console.accounts",
     "fleetward.console.administration",
     "fleetward.console.notices",
+    "fleetward.console.relays",
+    "fleetward.console.alerts",
 )
 """The packages of the parts, in the order of their navigation."""
 

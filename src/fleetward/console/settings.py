@@ -11,12 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fleetward.config.console import ConsoleFileSettings, OidcSettings, SignInSettings
+from fleetward.console.bodies import MAX_BODY
 from fleetward.console.database import Database
 from fleetward.console.parts import PARTS
 from fleetward.errors import ConfigurationError
-
-MAX_BODY = 2 * 1024 * 1024
-"""Bytes of a request's body, at most (endless data)."""
 
 MAX_FIELDS = 2_000
 """Fields of a form, at most (hash flooding, bulk acts on a whole fleet)."""
