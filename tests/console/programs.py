@@ -61,7 +61,7 @@ class Console:
         assert server.stderr is not None
         first = server.stderr.readline()
         try:
-            found = re.fullmatch(r"listening on (http://127\.0\.0\.1:\d+)\n", first)
+            found = re.fullmatch(r"listening on (https?://127\.0\.0\.1:\d+)\n", first)
             assert found, first + server.stderr.read()
             yield found[1]
         finally:

@@ -3,15 +3,24 @@
 import json
 import re
 import sqlite3
+import ssl
 import stat
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from console.conftest import DATABASE
 from console.programs import PASSWORD, Console, fetch
@@ -202,3 +211,41 @@ def test_settings_are_printed_as_toml(console: Console) -> None:
     )
     assert "[sign_in]" in asked.stdout
     assert "idle = 1800.0" in asked.stdout
+
+
+def test_under_https_cookies_demand_it(tmp_path: Path) -> None:
+    console = Console(tmp_path, f"sqlite:///{tmp_path}/console.db")
+    write_certificate(tmp_path)
+    (tmp_path / "c.toml").write_text('[tls]\ncertificate = "cert.pem"\nkey = "key.pem"\n')
+    trust = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+    with console.running("--config", "c.toml") as url:
+        assert url.startswith("https://127.0.0.1:")
+        with urllib.request.urlopen(f"{url}/login/", context=trust, timeout=30) as answer:  # noqa: S310 (the test's own server)
+            assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+            cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith("__Host-csrf=")
+    assert "Secure" in cookie
+    assert "HttpOnly" in cookie
+    assert "Domain" not in cookie
+
+
+def write_certificate(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "console")])
+    now = datetime.now(UTC)
+    here = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(here, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "key.pem").write_bytes(private)
