@@ -18,7 +18,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import msgspec
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, connection
 
 from fleetward.adapters.clock import Clock
 from fleetward.adapters.compression import decompress
@@ -174,6 +174,7 @@ class Ingest:
         return verdicts
 
     def _store(self, batch: list[tuple[Delivery, Opened | None]]) -> list[Verdict]:
+        _mend_connection()
         return store(batch, self._clock.now())
 
     async def _inbox(self, scope: Message) -> tuple[int, bytes, bytes]:
@@ -206,10 +207,19 @@ class Ingest:
 
 async def _aside(executor: Executor, act: Callable[[], _Result]) -> _Result:
     def with_connection() -> _Result:
-        close_old_connections()
+        _mend_connection()
         return act()
 
     return await asyncio.get_running_loop().run_in_executor(executor, with_connection)
+
+
+def _mend_connection() -> None:
+    """Drop this thread's connection after an error, so that a restarted database is found again.
+
+    Django does so between its own requests; these threads have none, and keep theirs otherwise.
+    """
+    if connection.errors_occurred and not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
 
 
 def _require_method(method: str, wanted: str) -> None:
