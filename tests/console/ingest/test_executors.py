@@ -1,11 +1,15 @@
 """Opening aside gives the same in threads, in processes, and at once."""
 
 import asyncio
+import multiprocessing
 from pathlib import Path
+
+import pytest
 
 from fleetward.adapters.disk import SystemDisk
 from fleetward.console.ingest import opening
 from fleetward.console.ingest.executors import processes, threads
+from fleetward.errors import BusyError
 from fleetward.identity.checkins import seal_check_in
 from fleetward.identity.consoles import obtain_console_keys
 from support.fakes import SeededEntropy
@@ -30,6 +34,27 @@ def test_threads_and_processes_give_the_same(tmp_path: Path) -> None:
     finally:
         in_threads.executor.shutdown()
         in_processes.executor.shutdown()
+
+
+def test_a_killed_process_is_replaced(tmp_path: Path) -> None:
+    """The system's memory killer takes one: the sender is told to come again, and the next works."""
+    path = tmp_path / "console.key"
+    obtain_console_keys(SystemDisk(), path, SeededEntropy())
+    opener = processes(1, (path,))
+
+    async def story() -> None:
+        assert await opener([b"rubbish"]) == [None]
+        for victim in multiprocessing.active_children():
+            victim.kill()
+            victim.join()
+        with pytest.raises(BusyError):
+            await opener([b"rubbish"])
+        assert await opener([b"rubbish"]) == [None]
+
+    try:
+        asyncio.run(story())
+    finally:
+        opener.executor.shutdown()
 
 
 def test_what_it_runs_has_a_digest_that_changes_with_it_alone(tmp_path: Path) -> None:

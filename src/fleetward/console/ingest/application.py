@@ -18,7 +18,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import msgspec
-from django.db import DatabaseError, connection
+from django.db import Error as DatabaseError
+from django.db import connection
 
 from fleetward.adapters.clock import Clock
 from fleetward.adapters.compression import decompress

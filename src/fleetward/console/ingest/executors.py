@@ -6,13 +6,19 @@ curve arithmetic (two thirds); processes share them for all of it, at about 30 M
 
 import asyncio
 import multiprocessing
-from collections.abc import Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from dataclasses import dataclass
 from pathlib import Path
 
 from fleetward.console.ingest import opening
 from fleetward.console.ingest.opening import Results
+from fleetward.errors import BusyError
 from fleetward.identity.consoles import ConsoleKeys
 
 
@@ -31,16 +37,28 @@ class ThreadOpener:
         )
 
 
-@dataclass(frozen=True, slots=True)
 class ProcessOpener:
     """Opens in processes that have loaded the keys themselves."""
 
-    executor: Executor
+    def __init__(self, make: Callable[[], Executor]) -> None:
+        """Take what makes the pool; it is made again where one of its processes was killed."""
+        self._make = make
+        self.executor = make()
 
     async def __call__(self, envelopes: Sequence[bytes]) -> Results:
-        """Return each envelope's content, or None."""
+        """Return each envelope's content, or None.
+
+        Raises:
+            BusyError: a process was killed; there are new ones for the next call.
+        """
         loop = asyncio.get_running_loop()
-        packed = await loop.run_in_executor(self.executor, opening.open_in_process, list(envelopes))
+        executor = self.executor
+        try:
+            packed = await loop.run_in_executor(executor, opening.open_in_process, list(envelopes))
+        except BrokenExecutor as error:
+            if self.executor is executor:  # of several calls that failed, the first mends
+                self.executor = self._make()
+            raise BusyError("a process that opens check-ins has ended: send this again") from error
         return opening.unpack(packed)
 
 
@@ -52,7 +70,10 @@ def threads(count: int, consoles: tuple[ConsoleKeys, ...]) -> ThreadOpener:
 def processes(count: int, paths: Sequence[Path]) -> ProcessOpener:
     """Return what opens in `count` processes, which start with the first call."""
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        count, mp_context=context, initializer=opening.begin, initargs=(tuple(paths),)
-    )
-    return ProcessOpener(pool)
+
+    def make() -> Executor:
+        return ProcessPoolExecutor(
+            count, mp_context=context, initializer=opening.begin, initargs=(tuple(paths),)
+        )
+
+    return ProcessOpener(make)
