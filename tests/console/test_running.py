@@ -1,5 +1,6 @@
 """`fleetward console` as operators run it: commands, server, signals."""
 
+import asyncio
 import json
 import re
 import sqlite3
@@ -16,14 +17,19 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from console.cast import SetClock
 from console.conftest import DATABASE
 from console.programs import PASSWORD, Console, fetch
+from fleetward.console.asgi import Application
+from fleetward.console.serving import Server
+from fleetward.httpd.tls import TlsFiles
 
 
 @pytest.fixture
@@ -227,6 +233,23 @@ def test_under_https_cookies_demand_it(tmp_path: Path) -> None:
     assert "Secure" in cookie
     assert "HttpOnly" in cookie
     assert "Domain" not in cookie
+
+
+def test_a_renewed_certificate_is_taken_up(tmp_path: Path) -> None:
+    write_certificate(tmp_path)
+    clock = SetClock()
+    files = TlsFiles(tmp_path / "cert.pem", tmp_path / "key.pem", clock=clock)
+    config = uvicorn.Config(Application(nobody, {}, ()), log_config=None)
+    server = Server(config, lambda: None, files)
+    before = files.context
+    write_certificate(tmp_path)
+    clock.sleep(timedelta(seconds=10))
+    assert asyncio.run(server.on_tick(1)) is False
+    assert files.context is not before
+
+
+async def nobody(*asked: object) -> None:
+    raise AssertionError("nobody asks")
 
 
 def write_certificate(folder: Path) -> None:

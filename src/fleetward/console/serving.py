@@ -11,8 +11,9 @@ import uvicorn
 
 from fleetward.config.console import ConsoleFileSettings
 from fleetward.console.asgi import Application
-from fleetward.errors import ConfigurationError, NetworkError
+from fleetward.errors import NetworkError
 from fleetward.httpd import loops
+from fleetward.httpd.tls import TlsFiles
 
 BACKLOG = 2048
 """Connections that wait to be accepted, at most."""
@@ -30,12 +31,21 @@ MAX_HEAD_BYTES = 32 * 1024
 """Bytes of a request's head that was not yet complete (endless data)."""
 
 
-class _Announced(uvicorn.Server):
-    """Says once that it serves."""
+class Server(uvicorn.Server):
+    """Says once that it serves, and takes up a renewed certificate."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], None], tls: TlsFiles | None
+    ) -> None:
         super().__init__(config)
         self._ready = ready
+        self._tls = tls
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look at the certificate's files; return whether to end, as uvicorn says."""
+        if self._tls is not None:
+            self._tls.refresh()
+        return await super().on_tick(counter)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -89,12 +99,12 @@ def serve(
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     url = f"{'https' if settings.tls else 'http'}://{shown}:{port}"
-    try:
-        config = _config(application, settings)
-        config.load()
-    except OSError as error:
-        raise ConfigurationError(f"cannot use the certificate of [tls]: {error}") from error
-    loops.run(_Announced(config, lambda: ready(url)).serve(sockets=[bound]))
+    tls = TlsFiles(settings.tls.certificate, settings.tls.key) if settings.tls else None
+    config = _config(application, settings)
+    config.load()
+    if tls is not None:
+        config.ssl = tls.context
+    loops.run(Server(config, lambda: ready(url), tls).serve(sockets=[bound]))
 
 
 def _config(application: Application, settings: ConsoleFileSettings) -> uvicorn.Config:
