@@ -5,6 +5,7 @@ Idle, this process holds no typer, no rich and no hdiffpatch (docs/benchmarks.md
 
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -13,9 +14,11 @@ from types import FrameType
 from fleetward.adapters.clock import SystemClock
 from fleetward.adapters.disk import SystemDisk
 from fleetward.adapters.entropy import SystemEntropy
+from fleetward.agent.acting import open_reporter
 from fleetward.agent.bell import ThreadBell
 from fleetward.agent.home import Home
 from fleetward.agent.longpolls import LongPolls
+from fleetward.agent.portwatch import open_watch, watch_in_thread
 from fleetward.agent.running import run_loop
 from fleetward.agent.updating import UpdateReport
 from fleetward.agent.watching import Listening
@@ -62,11 +65,22 @@ def listening(home: Home, log: Callable[[str], None]) -> Listening:
     return Listening(lambda report: outlook_of(home, report), bell, clock, entropy)
 
 
+def watch_ports(home: Home, log: Callable[[str], None], ended: threading.Event) -> None:
+    """Watch who listens, beside the loop, unless HOME/ports.toml turns it off."""
+    clock, entropy = SystemClock(), SystemEntropy()
+    try:
+        watch = open_watch(home, clock, lambda e: open_reporter(home, clock, entropy).record(e))
+        if watch is not None:
+            watch_in_thread(watch, log, ended)
+    except FleetwardError as error:
+        log(f"port watch: {error}")
+
+
 def main(arguments: list[str]) -> int:
     """Run the agent at the folder that `arguments` names until a signal ends it."""
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
-    home = Home(SystemDisk(), Path(arguments[0]))
+    home, ended = Home(SystemDisk(), Path(arguments[0])), threading.Event()
 
     def log(line: str) -> None:
         sys.stderr.write(f"{SystemClock().now():%Y-%m-%dT%H:%M:%SZ} {line}\n")
@@ -74,9 +88,12 @@ def main(arguments: list[str]) -> int:
 
     try:
         log(f"agent at {home.path} begins")
+        watch_ports(home, log, ended)
         run_loop(updates(home), SystemClock(), SystemEntropy(), log, wait=listening(home, log))
     except _EndedError:
         log("ended")
+    finally:
+        ended.set()
     return 0
 
 
