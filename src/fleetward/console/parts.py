@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PARTS = (
     "fleetward.console.fleet",
+    "fleetward.console.ingest",
     "fleetward.console.catalogue",
     "fleetward.console.home",
     "fleetward.console.accounts",
@@ -28,6 +29,7 @@ PARTS = (
     "fleetward.console.notices",
     "fleetward.console.relays",
     "fleetward.console.alerts",
+    "fleetward.console.overview",
 )
 """The packages of the parts, in the order of their navigation."""
 

@@ -2,8 +2,11 @@
 
 import asyncio
 import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fleetward.adapters.disk import SystemDisk
@@ -55,6 +58,36 @@ def test_a_killed_process_is_replaced(tmp_path: Path) -> None:
         asyncio.run(story())
     finally:
         opener.executor.shutdown()
+
+
+OWNER = """
+import asyncio, sys
+from pathlib import Path
+from fleetward.console.ingest.executors import processes
+if __name__ == "__main__":
+    opener = processes(1, (Path(sys.argv[1]),))
+    asyncio.run(opener([b"rubbish"]))
+    print(*opener.executor._processes, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_whoever_opens_ends_with_a_console_that_was_killed(tmp_path: Path) -> None:
+    """Kill -9 of the console leaves no process behind that has its keys."""
+    key, script = tmp_path / "console.key", tmp_path / "owner.py"
+    obtain_console_keys(SystemDisk(), key, SeededEntropy())
+    script.write_text(OWNER)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(key)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as owner:
+        assert owner.stdout
+        worker = psutil.Process(int(owner.stdout.readline()))
+        owner.kill()
+    gone, _ = psutil.wait_procs([worker], timeout=20)
+    assert gone
 
 
 def test_what_it_runs_has_a_digest_that_changes_with_it_alone(tmp_path: Path) -> None:

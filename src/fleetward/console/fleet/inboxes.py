@@ -14,8 +14,8 @@ from django.db.models import Case, F, Value, When
 from django.db.models.functions import Greatest
 
 from fleetward.console.fleet.models import Directive, Host, HostKey, Presence, RetiredEpoch
+from fleetward.console.fleet.numbering import next_inbox
 from fleetward.console.fleet.standings import LIVE_DIRECTIVES, DirectiveState, KeyStanding
-from fleetward.console.ingest.deciding import next_inbox
 from fleetward.core.inbox import Acknowledgement, DirectiveKind, Inbox
 from fleetward.core.inbox import Directive as Asked
 from fleetward.core.limits import STATUS

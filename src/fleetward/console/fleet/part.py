@@ -1,25 +1,9 @@
 """What the fleet adds to the console."""
 
-from collections.abc import MutableMapping
-from typing import Any
-
 from fleetward.console.fleet import pages, token_pages
 from fleetward.console.fleet.api import router
 from fleetward.console.fleet.care import care_for_ever
-from fleetward.console.ingest.wiring import ingest
-from fleetward.console.parts import AsgiApplication, Page, Part, Place
-
-
-def _ingest() -> AsgiApplication:
-    async def serve(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI's callables)
-        await ingest()(scope, receive, send)
-
-    return serve
-
-
-def _metrics() -> str:
-    return ingest().metrics() if ingest.cache_info().currsize else ""
-
+from fleetward.console.parts import Page, Part, Place
 
 PART = Part(
     name="fleet",
@@ -62,7 +46,5 @@ PART = Part(
         ),
     ),
     routers={"": router},
-    mounts=dict.fromkeys(("/v1/checkins", "/v1/inbox", "/v1/enroll"), _ingest),
     background=(care_for_ever,),
-    metrics=_metrics,
 )

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from fleetward.console.fleet.numbering import next_inbox
 from fleetward.console.fleet.standings import HostStanding, KeyStanding
 from fleetward.console.ingest.opening import Opened, OpenedEvent, OpenedProduct
 from fleetward.core.checkins import (
@@ -354,14 +355,6 @@ class _Decision:
 
 _ODD: Final = frozenset({Standing.FIRST, Standing.NEW_EPOCH, Standing.REVIVED})
 _ANSWERS: Final = frozenset({EventKind.DIRECTIVE_DONE.value, EventKind.DIRECTIVE_REFUSED.value})
-
-
-def next_inbox(seq: int, now: datetime) -> int:
-    """Return the number of the next inbox: the time in milliseconds, or one more than the last.
-
-    So it rises even where the console was restored from a backup.
-    """
-    return max(seq + 1, (now - _START) // timedelta(milliseconds=1))
 
 
 def content_of(said: Opened) -> bytes:

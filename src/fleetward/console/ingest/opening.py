@@ -9,6 +9,10 @@ console. Whether that host is enrolled is for `deciding`.
 """
 
 import hashlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -140,8 +144,19 @@ class _Process:
 
 
 def begin(paths: Sequence[Path]) -> None:
-    """Load the console's keys; the first thing that a process of the pool does."""
+    """Load the console's keys; the first thing that a process of the pool does.
+
+    It ends with the console, however that ends: a killed one must leave nobody who has its keys.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     _Process.consoles = tuple(load_console_keys(SystemDisk(), path) for path in paths)
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 def open_in_process(envelopes: Sequence[bytes]) -> bytes:
