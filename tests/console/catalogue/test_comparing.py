@@ -122,7 +122,7 @@ def test_a_tree_over_the_limit_is_not_opened(console: Following) -> None:
 
 def test_a_spoilt_pack_is_refused_and_tried_again_when_asked(console: Following) -> None:
     """The web server is taken over: it sends another blob under the pack's digest."""
-    old, new = both()
+    old, _ = both()
     pack = console.origin.repository / "blobs" / "sha256" / old.pack[:2] / old.pack
     content = pack.read_bytes()
     pack.write_bytes(bytes(len(content)))

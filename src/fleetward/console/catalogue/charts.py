@@ -30,6 +30,7 @@ def size_chart(
         width=880,
         height=260,
         margin=8,
+        margin_right=64,
         logarithmic=True,
         show_legend=False,
         show_x_guides=False,
