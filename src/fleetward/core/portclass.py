@@ -254,20 +254,16 @@ class FlowShape:
     """A flow as far as its class depends on it.
 
     Attributes:
-        transport: TCP or UDP.
-        server_port: of who was asked.
         is_watched: whether the asked port is one that is looked at; else only the client's is.
-        client: the first bytes of who opened it.
-        server: the first bytes of who was asked.
+        client: what the first bytes of who opened it are; None where there are none.
+        server: what the first bytes of who was asked are; None where there are none.
         syn: the first SYN, where it was seen.
         answered: whether a SYN was answered by another.
     """
 
-    transport: Transport
-    server_port: int
     is_watched: bool = True
-    client: bytes = b""
-    server: bytes = b""
+    client: Classified | None = None
+    server: Classified | None = None
     syn: SynShape | None = None
     answered: bool = False
 
@@ -359,12 +355,8 @@ def classify_flow(flow: FlowShape) -> Classified:
     """Return what a flow is: the class that stands first, of both directions and of its opening."""
     if not flow.is_watched:
         return Classified(TrafficClass.CLIENT_PORT)
-    if not flow.client and not flow.server:
-        return _of_silence(flow.syn, answered=flow.answered)
-    found = [classify_answer(flow.server)] if flow.server else []
-    if flow.client:
-        found.append(classify_payload(flow.transport, flow.client, flow.server_port))
-    return worse(*found)
+    found = [one for one in (flow.client, flow.server) if one is not None]
+    return worse(*found) if found else _of_silence(flow.syn, answered=flow.answered)
 
 
 def worse(*found: Classified) -> Classified:
