@@ -9,7 +9,9 @@ from django.urls import reverse
 
 from fleetward import __version__
 from fleetward.console.api.security import Forbidden, Unauthorised, needs
+from fleetward.console.fleet.models import Host
 from fleetward.console.organisation.models import Site, User
+from fleetward.console.overview.views import fleet
 from fleetward.console.parts import Panel, parts
 from fleetward.console.web.asking import AskedByPerson
 
@@ -17,12 +19,14 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def overview(request: AskedByPerson) -> HttpResponse:
-    """Show the panels that parts add, each fetched by itself."""
+    """Show the fleet and the panels that parts add; what to begin with while there are no hosts."""
     panels = [
         {"title": panel.title, "url": reverse(panel.route), "wide": panel.wide}
         for panel in sorted(_panels(), key=lambda panel: panel.order)
         if request.access.may(panel.action)
     ]
+    if request.access.may("overview.view") and Host.objects.exists():
+        return fleet(request, panels=panels)
     words = {"panels": panels, "sites": Site.objects.count(), "people": User.objects.count()}
     return render(request, "home/overview.html", words)
 

@@ -1,0 +1,46 @@
+"""The overview's page; `home` shows it once there are hosts."""
+
+from django.http import HttpResponse
+from django.shortcuts import render
+
+from fleetward.console.overview.counting import count
+from fleetward.console.overview.showing import (
+    figures,
+    last_count,
+    products,
+    rollouts,
+    wrong_now,
+)
+from fleetward.console.relays.shown import relays, show
+from fleetward.console.web.asking import AskedByPerson
+from fleetward.console.wiring import wired
+
+
+def fleet(request: AskedByPerson, **more: object) -> HttpResponse:
+    """Show the fleet; a part of the page where htmx asks.
+
+    Args:
+        request: of a person who may do `overview.view`.
+        more: what else the template gets, as panels of other parts.
+    """
+    template = "overview/now.html" if request.htmx else "overview/fleet.html"
+    return render(request, template, {**_words(request), **more})
+
+
+def _words(request: AskedByPerson) -> dict[str, object]:
+    reach, now = request.access.reach("overview.view"), wired().clock.now()
+    counted = last_count()
+    if counted is None:
+        count(now, wired().clock)
+        counted = last_count()
+    shown = products(reach, now)
+    near = show(list(relays(reach)), now)
+    return {
+        "figures": figures(reach),
+        "counted": counted,
+        "products": shown,
+        "wrong": wrong_now(reach),
+        "rollouts": rollouts(shown),
+        "relays": len(near),
+        "relays_well": sum(each.tone in {"", "good"} for each in near),
+    }
