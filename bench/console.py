@@ -1,6 +1,6 @@
 """Check-ins per second that a console takes, signatures verified, seals opened, rows durable.
 
-    python bench/console.py [--db URL] [--hosts N] [--seconds S] [--openers P] [--json]
+    PYTHONPATH=tests python -m bench.console [--db URL] [--hosts N] [--seconds S] [--openers P] [--json]
 
 Rows: `relay`, batches as relays send them (500 in one zstd frame); `direct`, one envelope a
 request over kept connections; `paced`, the fleet's own rate (every host once a minute, in batches
@@ -8,6 +8,8 @@ of what a second brings), with the time from request to durable answer; `opening
 processes verify and open with nothing stored; `enrol`, hosts enrolling at once.
 Whoever sends runs on the same cores. Every check-in is new (numbers rise), a share has an event.
 """
+
+# ruff: noqa: PLC0415 (models can be imported only once Django is set up)
 
 import argparse
 import asyncio
@@ -22,8 +24,6 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in ("src", "tests")]
 
 from fleetward.adapters.compression import compress
 from fleetward.core.status import CheckIn, Epoch
@@ -158,7 +158,12 @@ def batches(envelopes: list[bytes], size: int = BATCH) -> list[bytes]:
 
 
 async def post_all(
-    url: str, bodies: list[bytes], kind: str, connections: int, pace: float | None = None
+    url: str,
+    bodies: list[bytes],
+    kind: str,
+    connections: int,
+    pace: float | None = None,
+    path: str = "/v1/checkins",
 ) -> tuple[float, list[float]]:
     """Post every body once; return seconds in all and for each. `pace` is bodies a second."""
     host, port = url.removeprefix("http://").split(":")
@@ -168,7 +173,6 @@ async def post_all(
 
     async def one() -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
-        path = "/v1/checkins"
         for place, body in waiting:
             due = began
             if pace:
@@ -184,7 +188,9 @@ async def post_all(
             if status == 200:
                 length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
                 answer = json.loads(await reader.readexactly(length))
-                assert answer["stored"] and not answer["malformed"], answer
+                if path == "/v1/checkins":
+                    assert answer["stored"], answer
+                    assert not answer["malformed"], answer
             else:
                 assert status == 204, head
             took.append(time.perf_counter() - start)
@@ -203,7 +209,7 @@ class Server:
 
     def __init__(self, db: str, state: Path, openers: int) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "serve", "--db", db, "--state", str(state)],
+            [sys.executable, "-m", "bench.console", "serve", "--db", db, "--state", str(state)],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "FLEETWARD_CONSOLE_OPENERS": str(openers)},
@@ -226,7 +232,7 @@ class Server:
         self.process.wait(30)
 
 
-def row(name: str, server: Server, count: int, bodies: list[bytes], **how: Any) -> dict[str, Any]:
+def row(name: str, server: Server, count: int, bodies: list[bytes], **how: Any) -> dict[str, Any]:  # noqa: ANN401 (see post_all)
     cpu = server.usage()[0]
     seconds, took = asyncio.run(post_all(server.url, bodies, **how))
     used, memory = server.usage()
@@ -238,6 +244,34 @@ def row(name: str, server: Server, count: int, bodies: list[bytes], **how: Any) 
         "ms": {p: percentile(took, s) for p, s in (("50", 0.5), ("99", 0.99), ("max", 1.0))},
         "rss_mib": memory,
     }
+
+
+def enrolling(server: Server, console: ConsolePublic, count: int) -> dict[str, Any]:
+    """`count` new hosts with one token, each over a connection of its own, all at once."""
+    from fleetward.adapters.entropy import SystemEntropy
+    from fleetward.console.audit.chain import SYSTEM
+    from fleetward.console.fleet.models import HostKey as Row
+    from fleetward.console.fleet.tokens import TokenWish, make_token, secret_of
+    from fleetward.core.enrolment import HostFacts
+    from fleetward.identity.enrolment import request_enrolment
+
+    token = secret_of(make_token(SYSTEM, TokenWish(uses=count)).token)
+    before = Row.objects.count()
+    bodies = [
+        request_enrolment(
+            host_key(1_000_000 + n),
+            console,
+            token,
+            HostFacts(name=f"new-{n}"),
+            entropy=SystemEntropy(),
+            now=datetime.now(UTC),
+        ).envelope
+        for n in range(count)
+    ]
+    how = {"kind": ENVELOPE_MEDIA_TYPE, "connections": count, "path": "/v1/enroll"}
+    found = row(f"enrolling, {count} at once", server, count, bodies, **how)
+    assert Row.objects.count() == before + count, "some were not enrolled"
+    return found
 
 
 def opening(fleet: Fleet, state: Path, count: int, processes: int) -> dict[str, Any]:
@@ -273,6 +307,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     found = [opening(fleet, state, min(count, 10_000), 2)]
     server = Server(arguments.db, state, arguments.openers)
     try:
+        found.append(enrolling(server, console, min(2_000, arguments.count)))
         first = batches(fleet.round(len(keys)))
         found.append(
             row(
@@ -322,7 +357,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         server.end()
     from fleetward.console.fleet.models import Event, Presence
 
-    assert Presence.objects.count() == len(keys)
+    assert Presence.objects.count() == len(keys), "a host is missing"
     assert Event.objects.count() <= fleet.events
     return found
 

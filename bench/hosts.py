@@ -1,24 +1,21 @@
 """The hosts list at 50,000 hosts: milliseconds at the server for each filter, SQLite or PostgreSQL.
 
-    python bench/hosts.py [--db URL] [--hosts N]
+    PYTHONPATH=tests python -m bench.hosts [--db URL] [--hosts N]
 
 What is measured is the list as the API makes it: the query, 100 rows with site, tags, presence and
 products, as JSON; without HTTP, token and network.
 """
 
+# ruff: noqa: PLC0415 (models can be imported only once Django is set up)
+
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from datetime import timedelta
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in ("src", "tests")]
-sys.path.insert(0, str(Path(__file__).parent))
-
-from console import SENT, populate, start_django  # bench/console.py
-
+from bench.console import SENT, populate, start_django
 from support.status import host_key
 
 QUERIES: dict[str, dict[str, object]] = {
@@ -34,7 +31,7 @@ QUERIES: dict[str, dict[str, object]] = {
 }
 
 
-def status(count: int) -> None:
+def status() -> None:
     from fleetward.console.fleet.models import HostKey, Presence, ProductState
 
     keys = list(HostKey.objects.order_by("pk").values_list("pk", "host_id"))
@@ -77,7 +74,7 @@ def status(count: int) -> None:
     )
 
 
-def measure(count: int) -> None:
+def measure() -> None:
     from fleetward.console.access import EVERY_SITE
     from fleetward.console.api.paging import Paging, listing
     from fleetward.console.fleet.queries import HostFilter, hosts, shown
@@ -103,11 +100,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fleetward-bench-") as folder:
         start_django(arguments.db or f"sqlite:///{folder}/console.db", Path(folder))
         populate([host_key(n) for n in range(arguments.hosts)])
-        status(arguments.hosts)
+        status()
         from django.db import connection
 
         connection.cursor().execute("ANALYZE")
-        measure(arguments.hosts)
+        measure()
 
 
 if __name__ == "__main__":
