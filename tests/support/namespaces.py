@@ -20,8 +20,12 @@ SOURCES = os.pathsep.join(
 )
 
 
+PATIENCE = 60
+"""Seconds; the kernel may be busy removing the namespaces of earlier tests, but not for ever."""
+
+
 def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=PATIENCE)
 
 
 def _missing() -> str:
@@ -29,7 +33,9 @@ def _missing() -> str:
         return "no iproute2: apt-get install iproute2"
     if os.geteuid() != 0:
         return "namespaces need root: sudo make test"
-    made = subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False)
+    made = subprocess.run(
+        ["unshare", "--net", "true"], capture_output=True, check=False, timeout=PATIENCE
+    )
     return (
         ""
         if made.returncode == 0
