@@ -167,6 +167,10 @@ def test_names_that_look_like_fleetwards_are_imitations(name: str) -> None:
     assert "looks like fleetward" in next(r.sentence for r in found.reasons if r.id == "imitation")
 
 
+def test_near_miss_a_program_of_that_very_name_is_unknown() -> None:
+    assert one(listener(owner(name="fleetward"))).verdict is UNKNOWN
+
+
 def test_a_worker_that_imitates_is_found_among_honest_owners() -> None:
     found = one(listener(owner(), owner(pid=78, name="rtvscan.exe"), owner(pid=79, name="smc.exe")))
     assert [reason.id for reason in found.reasons].count("imitation") == 1

@@ -385,34 +385,40 @@ def _imitated(name: str) -> str | None:
     return next((own for own in _FLEETWARD_NAMES if looks_like(name, own)), None)
 
 
+_STATES: Final = {
+    FileState.DELETED: (
+        "executable-deleted",
+        Weight.SUSPICIOUS,
+        "was deleted while the program runs",
+    ),
+    FileState.NEVER_A_FILE: (
+        "executable-in-memory",
+        Weight.SUSPICIOUS,
+        "is no file: the program runs from memory",
+    ),
+    FileState.REPLACED: (
+        "executable-replaced",
+        Weight.NOTE,
+        "was replaced while the program runs",
+    ),
+}
+
+
 def _of_file(owner: Owner) -> Iterator[Reason]:
     file = owner.executable
     if file is None:
         return
-    match file.state:
-        case FileState.DELETED:
-            sentence = f"the file {file.path} was deleted while the program runs"
-            yield _reason("executable-deleted", Weight.SUSPICIOUS, sentence)
-        case FileState.NEVER_A_FILE:
-            sentence = f"the program runs from memory ({file.path}), not from a file"
-            yield _reason("executable-in-memory", Weight.SUSPICIOUS, sentence)
-        case FileState.REPLACED:
-            sentence = f"the file {file.path} was replaced while the program runs"
-            yield _note("executable-replaced", sentence)
-        case FileState.PRESENT:
-            pass
+    if file.state in _STATES:
+        which, weight, what = _STATES[file.state]
+        yield _reason(which, weight, f"{file.path} {what}")
     writable = file.writable or (owner.script.writable if owner.script else None)
     if writable is not None:
         sentence = f"anybody on this host may write {writable}"
         yield _reason("writable-by-anyone", Weight.SUSPICIOUS, sentence)
-    if file.package is not None and file.package.intact is False and _is_there(file.state):
+    is_there = file.state is FileState.PRESENT  # an old program is not the new package's
+    if is_there and file.package is not None and file.package.intact is False:
         sentence = f"{file.path} is not what the package {file.package.name} installed"
         yield _reason("package-altered", Weight.SUSPICIOUS, sentence)
-
-
-def _is_there(state: FileState) -> bool:
-    """Return whether the running bytes are the file's: an old program is not the new package's."""
-    return state is FileState.PRESENT
 
 
 def _excused(reason: Reason, rule: PortRule) -> Reason:
