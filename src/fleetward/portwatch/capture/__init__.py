@@ -1,0 +1,1 @@
+"""Captures: files of packets, read as streams in bounded memory."""
