@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Generator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -361,6 +362,19 @@ def test_two_processes_do_not_report_at_once(scene: Scene) -> None:
     scene.enrol()
     with scene.reporter()._lock(), pytest.raises(BusyError):
         scene.report()
+
+
+def test_an_event_waits_for_the_report_that_is_under_way(scene: Scene) -> None:
+    """The port watch finds something while the loop talks to a slow relay."""
+    found = happening(scene.clock.now(), EventKind.LISTENER_OPENED, subject="tcp/2967")
+    scene.disk.make_folder(HOME)
+    report = ExitStack()
+    report.enter_context(scene.reporter()._lock())
+    scene.clock.on_sleep = report.close
+    assert scene.reporter().record(found) == 1
+    scene.clock.on_sleep = None
+    with scene.reporter()._lock(), pytest.raises(BusyError):
+        scene.reporter().record(found)
 
 
 # -- ways --------------------------------------------------------------------------------------------

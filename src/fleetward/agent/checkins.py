@@ -44,7 +44,7 @@ from fleetward.core.status import (
     ProductStatus,
     SeenVersions,
 )
-from fleetward.errors import DocumentError, NetworkError, TrustError
+from fleetward.errors import BusyError, DocumentError, NetworkError, TrustError
 from fleetward.identity.checkins import seal_check_in
 from fleetward.identity.hosts import HostKey
 from fleetward.wire.checkins import CHECKINS_PATH, ENVELOPE_MEDIA_TYPE
@@ -62,6 +62,11 @@ INBOX_INTERVAL: Final = timedelta(minutes=5)
 
 ENROL_INTERVAL: Final = timedelta(minutes=5)
 """How often a host that waits for approval asks again."""
+
+RECORD_WAIT: Final = timedelta(minutes=5)
+"""How long an event waits for a report that is under way (a slow relay)."""
+
+_LOOK_AGAIN: Final = timedelta(milliseconds=200)
 
 ROUNDS: Final = 4
 """Check-ins of one report: more events than fit one, then the answers to directives."""
@@ -167,12 +172,21 @@ class Reporter:
     def record(self, found: Happening) -> int | None:
         """Keep an event of another part of the agent (the port watch); it goes with the next report.
 
+        A report that is under way is waited for, since nothing else would keep the event.
+
         Raises:
-            BusyError: another process reports at this moment.
+            BusyError: it took longer than `RECORD_WAIT`.
             DiskError: it could not be made durable.
         """
-        with self._lock():
-            return self._spool().record(found.line())
+        end = self.clock.monotonic() + RECORD_WAIT
+        while True:
+            try:
+                with self._lock():
+                    return self._spool().record(found.line())
+            except BusyError:
+                if self.clock.monotonic() >= end:
+                    raise
+                self.clock.sleep(_LOOK_AGAIN)
 
     # -- inside --------------------------------------------------------------------------------
 
