@@ -264,7 +264,7 @@ def _statuses(
     presences, states, transitions, events = [], [], [], []
     for host in hosts:
         silent = dice.random() < plan.silent
-        site = sites[(host.pk or 0) % len(sites)]
+        site = sites[int(host.record, 16) % len(sites)]
         frozen = site.name == "osaka" and dice.random() < plan.frozen * 8
         seen = now - (timedelta(hours=9 * dice.random() + 1) if silent else timedelta(seconds=40))
         presences.append(_presence(host, seen, frozen=frozen))
@@ -340,13 +340,15 @@ def _history(
         if runs is None or release.seq > runs.seq:
             break
         pace = 25 + 20 * index
-        minutes = min(dice.lognormvariate(0, 0.9) * pace, 1_300)
+        minutes = dice.lognormvariate(0, 0.9) * pace
         newest = release is made[-1]
         limit = 160 if newest and product == "yara" else 400 if newest else 1_300
+        if minutes > limit:
+            minutes = limit * dice.random()
         found.append(
             Transition(
                 host=host,
-                at=release.created + timedelta(minutes=min(minutes, limit)),
+                at=release.created + timedelta(minutes=minutes),
                 product=product,
                 release_before=made[index - 1].name if index else "",
                 release=release.name,

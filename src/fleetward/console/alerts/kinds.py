@@ -76,7 +76,7 @@ STEP: dict[Kind, str] = {
     ),
     Kind.HOST_FROZEN: (
         "They check in, and nobody tells them what is new. Look which relay they use and whether it "
-        "freezes; then send them `update now`."
+        "freezes; then tell them to update now."
     ),
     Kind.REPOSITORY_FROZEN: (
         "The origin's steward no longer renews the timestamp, or something on the way holds it "

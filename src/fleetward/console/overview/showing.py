@@ -5,12 +5,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from urllib.parse import urlencode
 
 from django.db.models import Sum
+from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from fleetward.console.access import Reach
 from fleetward.console.alerts.gathering import hosts_link
+from fleetward.console.alerts.kinds import Kind
 from fleetward.console.alerts.models import Alert
 from fleetward.console.alerts.queries import AlertFilter, alerts
 from fleetward.console.catalogue.models import Channel
@@ -27,8 +30,8 @@ from fleetward.console.overview.models import Arrival, Counted, Health, Tally
 from fleetward.console.relays.charts import Curve, Piece, bar, curves
 from fleetward.console.web.reaching import within
 
-ALERTS: Final = 8
-"""Alerts on the overview; the page of alerts has all."""
+NAMED_SITES: Final = 3
+"""Sites that a line about many alerts names."""
 
 SHARES: Final = (0.5, 0.9, 0.99)
 """Shares of the fleet whose time is told."""
@@ -68,6 +71,33 @@ class Figures:
             return None
         share = 100 * self.protected / self.hosts
         return share if self.at_risk == 0 else min(share, 99.9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrong:
+    """Open alerts of one kind.
+
+    Attributes:
+        kind: an `alerts.kinds.Kind`.
+        rank: how bad, as a number; `severity` and `tone` for people.
+        title: one line.
+        where: how many alerts, and where; empty for one.
+        step: what to do next.
+        since: when the first of them was opened.
+        is_taken: whether somebody works on each of them.
+        link: to the alert, or to all of them.
+    """
+
+    kind: str
+    rank: int
+    severity: str
+    tone: str
+    title: str
+    where: str
+    step: str
+    since: datetime
+    is_taken: bool
+    link: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +195,44 @@ def last_count() -> Counted | None:
     return Counted.objects.first()
 
 
-def wrong_now(reach: Reach) -> Sequence[Alert]:
-    """Return the worst open alerts that nobody has taken on, then the others."""
-    rows = alerts(reach, AlertFilter()).order_by("-severity", "acknowledged", "id")
-    return list(rows[:ALERTS])
+def wrong_now(reach: Reach) -> list[Wrong]:
+    """Return what is wrong, each kind of it once, the worst first; what nobody has taken on before."""
+    by_kind: dict[str, list[Alert]] = defaultdict(list)
+    for row in alerts(reach, AlertFilter()).order_by("-severity", "id"):
+        by_kind[row.kind].append(row)
+    order = [kind.value for kind in Kind]
+    found = [_wrong(rows) for rows in by_kind.values()]
+    found.sort(key=lambda each: (-each.rank, each.is_taken, order.index(each.kind)))
+    return found
+
+
+def _wrong(rows: Sequence[Alert]) -> Wrong:
+    first = rows[0]
+    hosts = sum(row.hosts for row in rows)
+    places = sorted({str(row.site) for row in rows if row.site})
+    is_one = len(rows) == 1
+    alert = reverse("alerts:alert", args=[first.pk])
+    title = first.get_kind_display() + (f": {hosts:,}" if hosts else f": {len(rows)}")
+    return Wrong(
+        kind=first.kind,
+        rank=max(row.severity for row in rows),
+        severity=first.severity_word,
+        tone=first.tone,
+        title=first.title if is_one else title,
+        where="" if is_one else f"{len(rows)} alerts{_places(places)}",
+        step=first.step,
+        since=min(row.opened for row in rows),
+        is_taken=all(row.acknowledged for row in rows),
+        link=alert if is_one else f"{reverse('alerts:listing')}?{urlencode({'kind': first.kind})}",
+    )
+
+
+def _places(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    rest = len(names) - NAMED_SITES
+    shown = ", ".join(names[:NAMED_SITES])
+    return f" at {shown}" + (f" and {rest} more site{'' if rest == 1 else 's'}" if rest > 0 else "")
 
 
 def products(reach: Reach, now: datetime) -> list[ProductView]:
@@ -320,9 +384,8 @@ def _said(span: timedelta | None) -> str:
     minutes = int(span.total_seconds() // 60)
     if minutes < 120:
         return f"{minutes} min"
-    hours, rest = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {rest:02} min" if hours < 10 else f"{hours} h"
+    if minutes < 48 * 60:
+        return f"{minutes / 60:.1f} h"
     return f"{minutes / 1440:.1f} d"
 
 

@@ -11,7 +11,8 @@ from fleetward.console.overview.showing import (
     rollouts,
     wrong_now,
 )
-from fleetward.console.relays.shown import relays, show
+from fleetward.console.relays.judging import Standing
+from fleetward.console.relays.shown import relays, standings_of
 from fleetward.console.web.asking import AskedByPerson
 from fleetward.console.wiring import wired
 
@@ -34,13 +35,13 @@ def _words(request: AskedByPerson) -> dict[str, object]:
         count(now, wired().clock)
         counted = last_count()
     shown = products(reach, now)
-    near = show(list(relays(reach)), now)
+    standings = standings_of(list(relays(reach)), now)
     return {
         "figures": figures(reach),
         "counted": counted,
         "products": shown,
         "wrong": wrong_now(reach),
         "rollouts": rollouts(shown),
-        "relays": len(near),
-        "relays_well": sum(each.tone in {"", "good"} for each in near),
+        "relays": len(standings),
+        "relays_well": sum(standing is Standing.WELL for standing in standings),
     }

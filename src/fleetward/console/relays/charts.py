@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 _WIDTH: Final = 100.0
 _HEIGHT: Final = 24.0
 _PLOT: Final = 100.0
+_HIDDEN: Final = mark_safe('aria-hidden="true" focusable="false"')
 
 
 def sparkline(values: Sequence[float | None], label: str, *, tone: str = "") -> SafeString:
@@ -74,7 +75,7 @@ def bar(pieces: Sequence[Piece], label: str) -> SafeString:
 
     Args:
         pieces: in their order.
-        label: what it shows, for who cannot see it.
+        label: what it shows, for who cannot see it; empty where the words beside it say so.
     """
     seen = [piece for piece in pieces if piece.count > 0]
     widths = _widths([piece.count for piece in seen])
@@ -87,10 +88,10 @@ def bar(pieces: Sequence[Piece], label: str) -> SafeString:
             for piece, x, width in zip(seen, places, widths, strict=True)
         ),
     )
+    described = format_html('role="img" aria-label="{}"', label) if label else _HIDDEN
     return format_html(
-        '<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" '
-        'aria-label="{}">{}</svg>',
-        label,
+        '<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" {}>{}</svg>',
+        described,
         parts,
     )
 

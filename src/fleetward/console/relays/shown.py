@@ -135,6 +135,8 @@ class Shown:
 def facts_of(row: Relay, newest: int) -> Facts:
     """Return what is known of a relay, for `judge`."""
     said = said_of(row.said)
+    # That it did not answer this once is no trouble of its own; `judge` sees it when it stays away.
+    is_odd = bool(row.problem) and row.answered == row.polled
     return Facts(
         added=row.added,
         answered=row.answered,
@@ -142,7 +144,7 @@ def facts_of(row: Relay, newest: int) -> Facts:
         newest=newest,
         spool_bytes=said.spool_bytes,
         spool_max=said.spool_max,
-        problems=len(said.problems) + bool(row.problem),
+        problems=len(said.problems) + is_odd,
     )
 
 
@@ -169,6 +171,12 @@ def show(rows: Sequence[Relay], now: datetime) -> list[Shown]:
         for row in rows
     ]
     return sorted(found, key=lambda each: (order.index(each.standing), each.row.name))
+
+
+def standings_of(rows: Sequence[Relay], now: datetime) -> list[Standing]:
+    """Return how each relay stands."""
+    newest = newest_version()
+    return [judge(facts_of(row, newest), now) for row in rows]
 
 
 def _days(rows: Sequence[Relay], now: datetime) -> dict[int, Traffic]:

@@ -10,6 +10,7 @@ from django.template.defaultfilters import filesizeformat
 
 from fleetward.console.organisation.models import Site
 from fleetward.console.relays.charts import sparkline
+from fleetward.console.relays.judging import Standing
 from fleetward.console.relays.models import Relay, Sample
 from fleetward.console.relays.shown import Series, Shown, Traffic, history, relays, show
 from fleetward.console.web.asking import AskedByPerson
@@ -46,7 +47,7 @@ def sites(request: AskedByPerson) -> HttpResponse:
     words = {
         "places": by_site(shown),
         "relays": len(shown),
-        "well": sum(not each.tone or each.tone == "good" for each in shown),
+        "well": sum(each.standing is Standing.WELL for each in shown),
         "hosts": sum(each.row.hosts for each in shown),
         "day": sum((each.day for each in shown), Traffic()),
     }
@@ -55,17 +56,20 @@ def sites(request: AskedByPerson) -> HttpResponse:
 
 
 def by_site(shown: Sequence[Shown]) -> list[AtSite]:
-    """Return relays by their site; those of no site last."""
+    """Return relays by their site: sites with the worst relay first, else by name."""
 
     def name(each: Shown) -> tuple[bool, str]:
         return each.row.site is None, str(each.row.site or "")
+
+    # `shown` comes worst first, and sorting keeps that order within a site.
 
     found = []
     for _, group in groupby(sorted(shown, key=name), key=name):
         rows = list(group)
         day = sum((each.day for each in rows), Traffic())
         found.append(AtSite(rows[0].row.site, rows, day))
-    return found
+    order = list(Standing)
+    return sorted(found, key=lambda place: min(order.index(each.standing) for each in place.rows))
 
 
 def relay(request: AskedByPerson, pk: int) -> HttpResponse:
