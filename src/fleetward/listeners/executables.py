@@ -79,16 +79,19 @@ def state_of(link: str, running: os.stat_result, root: Path = Path("/")) -> tupl
     """
     if link.startswith("/memfd:"):
         return link.removesuffix(_DELETED), FileState.NEVER_A_FILE
-    if running.st_nlink and not link.endswith(_DELETED):
+    if _is_same(inside(root, link), running):
+        return link, FileState.PRESENT
+    if not link.endswith(_DELETED):  # the name lives, and is hidden from us by mounts or rights
         return link, FileState.PRESENT
     path = link.removesuffix(_DELETED)
+    return path, FileState.REPLACED if inside(root, path).exists() else FileState.DELETED
+
+
+def _is_same(path: Path, running: os.stat_result) -> bool:
     try:
-        there = inside(root, path).stat()
+        return os.path.samestat(path.stat(), running)
     except OSError:
-        return path, FileState.DELETED
-    if (there.st_dev, there.st_ino) == (running.st_dev, running.st_ino):
-        return path, FileState.PRESENT
-    return path, FileState.REPLACED
+        return False
 
 
 def inside(root: Path, path: str) -> Path:
