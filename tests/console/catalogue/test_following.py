@@ -1,7 +1,7 @@
 """The console follows a repository: what is verified becomes rows, what fails becomes a problem."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -86,7 +86,7 @@ def test_a_second_release_is_a_move_and_has_deltas(origin: Origin, console: Foll
 
 def test_the_auditor_asks_which_release_when(origin: Origin, console: Following) -> None:
     """Rows of releases may go; the history keeps names, sequence numbers and times."""
-    times = []
+    times: list[datetime] = []
     for _ in range(3):
         origin.publish(files={"a": str(len(times)).encode()})
         console.round()

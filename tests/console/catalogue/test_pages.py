@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -103,6 +104,22 @@ def test_hosts_by_release_are_those_of_the_viewers_sites(console: Following) -> 
     assert "r2</span> 3" not in some
     assert re.search(r"none yet</span> 1", some)
     assert 'width="100.0"' in some
+
+
+def test_counts_of_the_overview_are_taken_where_it_has_counted(
+    console: Following, viewer: Client
+) -> None:
+    """A large fleet is counted in the background, not for each page."""
+    if not apps.is_installed("fleetward.console.overview"):
+        pytest.skip("this console has no overview")
+    add_host("b0", "r2", None, console)
+    now = console.origin.clock.now()
+    apps.get_model("overview", "Counted").objects.create(pk=1, at=now, seconds=1.0)
+    for stands in ("current", "silent"):
+        apps.get_model("overview", "Tally").objects.create(
+            product="yara", channel="stable", release="r2", seq=2, freshness=stands, hosts=700
+        )
+    assert re.search(r"r2</span> 1,400", text(viewer, "/products/"))
 
 
 def test_a_products_page(console: Following, viewer: Client) -> None:

@@ -7,10 +7,10 @@ the hosts counted are those at the sites of whoever asks.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from django.apps import apps
-from django.db.models import Count
+from django.db.models import Aggregate, Count, QuerySet, Sum
 from django.urls import reverse
 
 from fleetward.console.access import Reach
@@ -110,6 +110,7 @@ class Problem:
         step: what to do next.
         url: where more is to be seen.
         key: what it is about, the same in every round (for a damper of alerts).
+        since: when it began, where that is known.
     """
 
     tone: Tone
@@ -117,6 +118,7 @@ class Problem:
     step: str
     url: str
     key: str
+    since: datetime | None = None
 
 
 def problems(now: datetime) -> list[Problem]:
@@ -137,6 +139,7 @@ def _of_repository(row: Repository, now: datetime) -> Iterator[Problem]:
             "Compare with the origin itself; hosts refuse it as well and keep what they have.",
             url,
             "repository:trust",
+            row.problem_since,
         )
     elif row.problem_kind:
         is_long = row.problem_since is not None and now - row.problem_since > SILENCE
@@ -146,6 +149,7 @@ def _of_repository(row: Repository, now: datetime) -> Iterator[Problem]:
             "What is shown may be old until this works again.",
             url,
             f"repository:{row.problem_kind}",
+            row.problem_since,
         )
     if row.frozen and row.issued is not None:
         yield Problem(
@@ -211,28 +215,46 @@ Counts = Mapping[tuple[str, str], Mapping[str, int]]
 def hosts_by_release(reach: Reach, product: str | None = None) -> Counts | None:
     """Return how many active hosts run what; None where the console has no fleet.
 
+    From what the overview has counted lately, where it has: a large fleet is not counted for a page.
+
     Args:
         reach: the sites whose hosts count.
         product: one product alone.
     """
-    if not apps.is_installed("fleetward.console.fleet"):
+    rows = _tallies(reach)
+    if rows is None:
+        rows = _states(reach)
+    if rows is None:
         return None
-    from fleetward.console.fleet.models import ProductState  # noqa: PLC0415 (a part that may be absent)
-    from fleetward.console.fleet.standings import HostStanding  # noqa: PLC0415 (see above)
-
-    rows = ProductState.objects.filter(host__standing=HostStanding.ACTIVE)
     if product is not None:
         rows = rows.filter(product=product)
-    counted = (
-        within(rows, reach, "host__site_id")
-        .order_by()
-        .values_list("product", "channel", "release")
-        .annotate(hosts=Count("id"))
-    )
     found: dict[tuple[str, str], dict[str, int]] = {}
-    for name, channel, release, hosts in counted:
+    for name, channel, release, hosts in rows:
         found.setdefault((name, channel), {})[release] = hosts
     return found
+
+
+def _tallies(reach: Reach) -> QuerySet[Any, Any] | None:
+    """Return the overview's counts; by its models' names, since it builds on this part."""
+    if not apps.is_installed("fleetward.console.overview"):
+        return None
+    if not apps.get_model("overview", "Counted").objects.exists():
+        return None
+    rows = within(apps.get_model("overview", "Tally").objects.all(), reach)
+    return _counted(rows, Sum("hosts"))
+
+
+def _states(reach: Reach) -> QuerySet[Any, Any] | None:
+    if not apps.is_installed("fleetward.console.fleet"):
+        return None
+    rows = apps.get_model("fleet", "ProductState").objects.filter(host__standing="active")
+    return _counted(within(rows, reach, "host__site_id"), Count("id"))
+
+
+def _counted(rows: QuerySet[Any, Any], how: Aggregate) -> QuerySet[Any, Any]:
+    names = ("product", "channel", "release")
+    counted: QuerySet[Any, Any] = rows.order_by().values(*names).annotate(number=how)
+    return counted.values_list(*names, "number")
 
 
 @dataclass(frozen=True, slots=True)

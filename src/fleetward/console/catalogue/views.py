@@ -229,7 +229,7 @@ def release(request: AskedByPerson, product: str, release: str) -> HttpResponse:
         "product": owner,
         "release": row,
         "badges": badges(row, owner.floor),
-        "deltas": list(row.deltas.all()),
+        "deltas": _deltas(row),
         "channels": list(channels),
         "share": share_at(owner.ramp, now - row.created),
         "others": list(others[:OFFERED]),
@@ -237,6 +237,13 @@ def release(request: AskedByPerson, product: str, release: str) -> HttpResponse:
         **_changes(request, row, against),
     }
     return _page(request, "release", words)
+
+
+def _deltas(row: Release) -> list[Delta]:
+    """Return a release's deltas, from the newest base to the oldest."""
+    bases = Release.objects.filter(product=row.product, seq__lt=row.seq)
+    seqs = dict(bases.values_list("name", "seq"))
+    return sorted(row.deltas.all(), key=lambda delta: (-seqs.get(delta.base, 0), delta.length))
 
 
 def changes(request: AskedByPerson, product: str, release: str) -> HttpResponse:
