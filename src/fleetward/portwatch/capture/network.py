@@ -34,7 +34,7 @@ _IP: Final = frozenset({0x0800, 0x86DD})
 _FRAGMENT_BYTES: Final = 4_096 + 60
 """Kept of a fragmented datagram: the prefix that is classified, and the longest TCP header."""
 
-_IPV4: Final = struct.Struct(">BxHHHxB2x4s4s")
+_IPV4: Final = struct.Struct(">2xHHHxB2x4s4s")
 _IPV6: Final = struct.Struct(">4xHBx16s16s")
 
 

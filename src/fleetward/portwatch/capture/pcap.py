@@ -56,7 +56,9 @@ class PcapReader:
 
     def frames(self) -> Iterator[Frame]:
         """Give the frames that may concern the ports."""
-        head = self._read(_FILE_BYTES)
+        head = b""
+        while len(head) < _FILE_BYTES and (piece := self._read(_FILE_BYTES - len(head))):
+            head += piece
         if len(head) < _FILE_BYTES:
             self.log.cut("the file ends within its header")
             return
