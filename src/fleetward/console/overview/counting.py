@@ -54,6 +54,9 @@ EVERY: Final = timedelta(seconds=5)
 PAUSE: Final = 20
 """How many times as long as a count takes the pause after it is, at least."""
 
+LONGEST: Final = timedelta(minutes=1)
+"""The longest pause, however long a count took."""
+
 RELEASES: Final = 4
 """Releases of a product that have a curve, the newest first."""
 
@@ -66,8 +69,10 @@ Pointers = dict[tuple[str, str], Pointer]
 def count_when_due(now: datetime) -> bool:
     """Count unless the last count was a moment ago; return whether it was done."""
     last = Counted.objects.filter(pk=ROW).first()
-    if last is not None and now - last.at < timedelta(seconds=PAUSE * last.seconds):
-        return False
+    if last is not None:
+        pause = min(timedelta(seconds=PAUSE * last.seconds), LONGEST)
+        if timedelta() <= now - last.at < pause:
+            return False
     count(now, wired().clock)
     return True
 
