@@ -1,19 +1,23 @@
 """Blobs through a relay: once over the WAN, verified, resumed, and never wrong at a client."""
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from blobs.memory_store import MemoryStore
 from fleetward.blobs.folder import FolderStore
 from fleetward.blobs.store import BlobWriter
+from fleetward.config.relay import StorageSettings
 from fleetward.core.digest import Sha256
-from fleetward.core.limits import KIB
+from fleetward.core.limits import KIB, MIB
+from fleetward.errors import DiskError
 from fleetward.httpd.limits import ServerLimits
 from httpd.rawhttp import DEADLINE, CutError, Raw, get
 from httpd.sample_repository import LARGE, SMALL, blob_url, digest_in
@@ -414,7 +418,10 @@ def test_head_of_a_blob_that_is_not_here_fills_nothing(tmp_path: Path) -> None:
 
 
 def test_the_disk_is_full(tmp_path: Path) -> None:
-    """Clients are cut, nothing is left, and the WAN is not spent on the same bytes again."""
+    """Clients are cut; who comes next is served through memory, by one more upstream request.
+
+    Without that, each host of the site would fetch the blob over the WAN by itself.
+    """
     store = MemoryStore(room=HALF)
     with (
         Upstream(sender(LARGE)) as upstream,
@@ -423,10 +430,121 @@ def test_the_disk_is_full(tmp_path: Path) -> None:
         with pytest.raises(CutError):
             fetch(relay)()
         assert not store.left
-        assert get(relay.url, URL).status == 503
+        wait_until(lambda: relay.status()["disk_errors"] == 1)
+        assert Herd(20, fetch(relay)).join().got == [LARGE] * 20
+        assert fetch(relay)() == LARGE
+        assert len(upstream.asked) == 2
+        status = relay.status()
+        assert (status["passed_through"], status["through_memory"]) == (1, 1)
+        assert (status["filled"], status["disk_errors"]) == (0, 1)
+        assert not store.left
+
+
+def test_a_disk_that_cannot_be_written_at_all(tmp_path: Path) -> None:
+    """Read-only, no rights, no inode: no partial file can be opened."""
+
+    class Unwritable(MemoryStore):
+        def writer(self, digest: Sha256, source: str) -> BlobWriter:
+            raise DiskError("cannot write: Read-only file system")
+
+    with (
+        Upstream(sender(LARGE)) as upstream,
+        TestRelay(settings_for(tmp_path, upstream.url), Unwritable()) as relay,
+    ):
+        assert Herd(20, fetch(relay)).join().got == [LARGE] * 20
+        assert get(relay.url, URL, "Range: bytes=5-9").body == LARGE[5:10]
         assert len(upstream.asked) == 1
         assert relay.status()["disk_errors"] == 1
-        assert relay.status()["overloaded"] == 1
+
+
+def short_of_space(cache: Path, url: str, **limits: Any) -> TestRelay:  # noqa: ANN401
+    """A relay whose disk has less free than it must leave to others."""
+    settings = settings_for(cache, url, **limits)
+    return TestRelay(replace(settings, storage=StorageSettings(min_free=1 << 60)))
+
+
+def test_a_disk_with_too_little_space_is_left_alone(tmp_path: Path) -> None:
+    """What clients want goes through memory, and nothing of it is on the disk meanwhile."""
+    with (
+        gated("spaceless") as upstream,
+        short_of_space(tmp_path, upstream.url, passthrough_linger=timedelta()) as relay,
+    ):
+        herd = Herd(10, fetch(relay))
+        wait_until(lambda: relay.status()["delivered_bytes"] > 10 * (HALF - HELD - 1))
+        assert not partials(tmp_path)
+        assert relay.relay.economy.blobs._ground.memory.taken_bytes == len(LARGE)
+        upstream.go("spaceless")
+        assert herd.join().got == [LARGE] * 10
+        assert fetch(relay)() == LARGE
+        assert upstream.paths() == [URL]
+        assert relay.status()["disk_errors"] == 0
+
+
+def test_memory_for_blobs_is_bounded(tmp_path: Path) -> None:
+    """A blob that is too long for it is answered 503, and not asked for each time."""
+    with (
+        Upstream(sender(LARGE)) as upstream,
+        short_of_space(tmp_path, upstream.url, max_memory_bytes=len(LARGE) - 1) as relay,
+    ):
+        assert [get(relay.url, URL).status for _ in range(5)] == [503] * 5
+        assert len(upstream.asked) == 1
+        assert relay.status()["overloaded"] == 4
+        assert relay.relay.economy.blobs._ground.memory.taken_bytes == 0
+
+
+def test_memory_is_given_back_once_nobody_reads_it(tmp_path: Path) -> None:
+    """A client that reads slowly holds the memory, so it is counted until that client is done."""
+    linger = timedelta(milliseconds=5)
+    with (
+        Upstream(sender(LARGE)) as upstream,
+        short_of_space(tmp_path, upstream.url, memory_linger=linger) as relay,
+        Raw(relay.url, receive_buffer=4096) as slow,
+    ):
+        memory = relay.relay.economy.blobs._ground.memory
+        slow.send(f"GET {URL} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        wait_until(lambda: relay.status()["passed_through"] == 1)
+        assert get(relay.url, URL, "Range: bytes=0-0").body == LARGE[:1]
+        assert memory.taken_bytes == len(LARGE)
+        assert memory_files() > 0
+        assert slow.answer().body == LARGE
+        wait_until(lambda: memory.taken_bytes == 0)
+        wait_until(lambda: memory_files() == 0)
+
+
+def memory_files() -> int:
+    """How many descriptors of this process are memory."""
+    found = 0
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 (links, some of which just went)
+        with contextlib.suppress(OSError):
+            found += "memfd:" in os.readlink(f"/proc/self/fd/{name}")  # noqa: PTH115 (as above)
+    return found
+
+
+@pytest.mark.parametrize("length", [len(LARGE), 40 * MIB])
+def test_a_blob_of_no_told_length_cannot_fill_disk_or_memory(tmp_path: Path, length: int) -> None:
+    """An upstream, or who stands before it, sends without end and tells no length.
+
+    Room is reserved as it comes: where there is no more, the fill ends and nothing is left.
+    """
+
+    async def script(asked: Asked, out: Out) -> bool:
+        await out.send(head(None), LARGE)
+        for _ in range((length - len(LARGE)) // len(LARGE)):
+            await out.send(bytes(len(LARGE)))
+        return False
+
+    with (
+        Upstream(script) as upstream,
+        short_of_space(tmp_path, upstream.url, max_memory_bytes=18 * MIB) as relay,
+    ):
+        answer = get(relay.url, URL)
+        if length == len(LARGE):
+            assert answer.body == LARGE
+        else:
+            assert answer.status == 503
+            assert relay.status()["upstream_blob_bytes"] < 19 * MIB
+            assert relay.relay.economy.blobs._ground.memory.taken_bytes == 0
+        assert not partials(tmp_path)
 
 
 def test_the_disk_fails_when_the_blob_is_kept(tmp_path: Path) -> None:

@@ -388,11 +388,11 @@ def test_a_wrong_blob_is_not_passed_through_either(tmp_path: Path) -> None:
 
 
 def test_a_disk_without_room_refuses_the_long_and_takes_the_short(tmp_path: Path) -> None:
-    """One blob that does not fit keeps no other back."""
+    """One blob that fits neither the disk nor memory keeps no other back."""
     files = {blob_url(LARGE): LARGE, blob_url(SMALL): SMALL}
     with (
         Upstream(serving(files)) as upstream,
-        TestRelay(settings(tmp_path, upstream.url)) as relay,
+        TestRelay(settings(tmp_path, upstream.url, max_memory_bytes=0)) as relay,
     ):
         relay.relay.economy.storage._free_space = lambda: 20_000
         assert get(relay.url, blob_url(LARGE)).status == 503

@@ -9,7 +9,6 @@ read by `sendfile` while it is written.
 """
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import BinaryIO, Final
 
 from fleetward.adapters.disk import disk_errors
 from fleetward.blobs.store import BlobWriter, PartialBlob, StoredBlob
+from fleetward.blobs.writing import DescriptorWriter
 from fleetward.core.digest import Sha256, parse_sha256, sha256_of
-from fleetward.errors import DigestError, DocumentError
+from fleetward.errors import DocumentError
 
-_PIECE: Final = 1024 * 1024
 _TAG_DIGITS: Final = 16
 
 
@@ -96,7 +95,7 @@ class FolderStore:
         return self._blobs / digest[:2] / digest
 
 
-class _FileWriter:
+class _FileWriter(DescriptorWriter):
     """The `BlobWriter` of a `FolderStore`."""
 
     def __init__(self, digest: Sha256, source: str, target: Path, partials: Path) -> None:
@@ -106,73 +105,15 @@ class _FileWriter:
         self._path = self._partial(source)
         self._source = source
         with disk_errors("write", self._path):
-            self._descriptor = os.open(
+            descriptor = os.open(
                 self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
             )
-        self._hash = hashlib.sha256()
-        self._offset = 0
-        self._rewrites = 0
-        self._length = os.fstat(self._descriptor).st_size
-        while piece := os.pread(self._descriptor, _PIECE, self._offset):
-            self._hash.update(piece)
-            self._offset += len(piece)
+        super().__init__(digest, descriptor, self._path)
 
     def _partial(self, source: str) -> Path:
         return self._partials / f"{self._digest}.{sha256_of(source.encode())[:_TAG_DIGITS]}"
 
-    @property
-    def descriptor(self) -> int:
-        """Return a descriptor from which the bytes so far can be read."""
-        return self._descriptor
-
-    @property
-    def offset(self) -> int:
-        """Return how many bytes the current source has sent."""
-        return self._offset
-
-    @property
-    def length(self) -> int:
-        """Return how many bytes can be read."""
-        return self._length
-
-    @property
-    def rewrites(self) -> int:
-        """Return how often bytes that could be read have changed."""
-        return self._rewrites
-
-    def write(self, piece: bytes) -> None:
-        """Take the next bytes: compare them where bytes are, append the rest."""
-        view = memoryview(piece)
-        if self._offset < self._length:
-            view = view[self._compare(view) :]
-        with disk_errors("write", self._path):
-            at = self._length
-            while view:
-                taken = os.pwrite(self._descriptor, view, at)
-                at += taken
-                view = view[taken:]
-        self._hash.update(piece)
-        self._offset += len(piece)
-        if self._offset >= self._length:
-            self._length = self._offset
-            self._adopt()
-
-    def _compare(self, view: memoryview) -> int:
-        """Return how many bytes of `view` are there already; cut the file where they differ."""
-        overlap = min(len(view), self._length - self._offset)
-        if os.pread(self._descriptor, overlap, self._offset) == view[:overlap]:
-            return overlap
-        self._cut_here()
-        return 0
-
-    def _cut_here(self) -> None:
-        self._rewrites += 1
-        self._length = self._offset
-        with disk_errors("write", self._path):
-            os.ftruncate(self._descriptor, self._offset)
-
     def _adopt(self) -> None:
-        """Note that the current source has sent all bytes that are there."""
         path = self._partial(self._source)
         if path != self._path:
             with disk_errors("rename", path):
@@ -182,16 +123,7 @@ class _FileWriter:
     def restart(self, source: str) -> None:
         """Begin again at offset 0, from `source`."""
         self._source = source
-        self._offset = 0
-        self._hash = hashlib.sha256()
-
-    def verify(self) -> None:
-        """Return where the bytes of the current source are the whole blob."""
-        found = self._hash.hexdigest()
-        if found != self._digest:
-            raise DigestError(f"expected the blob {self._digest}, got {found}: it was dropped")
-        if self._offset < self._length:
-            self._cut_here()
+        super().restart(source)
 
     def commit(self) -> None:
         """Keep the blob: verified, synced, then named."""
@@ -214,12 +146,6 @@ class _FileWriter:
         """Leave nothing."""
         with contextlib.suppress(OSError):
             self._path.unlink()
-
-    def close(self) -> None:
-        """Give the descriptor back; harmless when called again."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
 
 
 def _entries(folder: str | os.PathLike[str]) -> Iterator[os.DirEntry[str]]:

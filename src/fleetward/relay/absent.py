@@ -1,17 +1,17 @@
-"""Names that no upstream has, remembered for a few seconds, so that a crowd asks once."""
+"""Names that cannot be had just now, remembered for seconds, so that a crowd asks once."""
 
 import asyncio
 from collections import OrderedDict
-
-from fleetward.relay.settings import RelayLimits
+from datetime import timedelta
 
 
 class AbsentNames:
-    """Paths that were answered 404, each until its time is over."""
+    """Names, each until its time is over; the oldest go where there are too many."""
 
-    def __init__(self, limits: RelayLimits) -> None:
-        self._lifetime = limits.absent_lifetime.total_seconds()
-        self._max = limits.max_absent
+    def __init__(self, lifetime: timedelta, max_names: int) -> None:
+        """Take how long each is remembered, and how many."""
+        self._lifetime = lifetime.total_seconds()
+        self._max = max_names
         self._until: OrderedDict[str, float] = OrderedDict()
 
     def knows(self, path: str) -> bool:

@@ -17,13 +17,14 @@ from fleetward.httpd.message import (
     Request,
     Response,
 )
+from fleetward.relay.absent import AbsentNames
 from fleetward.relay.bandwidth import Need
 from fleetward.relay.bucket import retry_after
 from fleetward.relay.budget import MissBudget
 from fleetward.relay.fill import Fill, FillGround, FillReader, NoRoomError
 from fleetward.relay.flights import Flights
 from fleetward.relay.sources import Verdict, verdict_of
-from fleetward.wire.layout import RepositoryPath
+from fleetward.wire.layout import RepositoryPath, blob_path
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ class BlobCache:
         self._limits = ground.sources.limits
         self._counters = ground.sources.counters
         self._absent = ground.sources.absent
+        self._no_room = AbsentNames(self._limits.absent_lifetime, self._limits.max_absent)
         self._fills: dict[Sha256, Fill] = {}
         self._fillers: Flights[Sha256, None] = Flights()
         self._heads: Flights[Sha256, Response] = Flights()
@@ -112,7 +114,8 @@ class BlobCache:
 
     def _from_upstream(self, request: Request, path: RepositoryPath, digest: Sha256) -> Answer:
         is_head = request.method == "HEAD"
-        if not (self._may_ask_heads() if is_head else self._may_fill()):
+        may_fill = self._may_fill() and not self._no_room.knows(path.path)
+        if not (self._may_ask_heads() if is_head else may_fill):
             self._counters.overloaded += 1
             return UNAVAILABLE
         wait = self._budget.take(request.peer, digest, asyncio.get_running_loop().time())
@@ -128,11 +131,14 @@ class BlobCache:
         return len(self._heads) < self._limits.max_upstream_requests
 
     def _may_fill(self) -> bool:
-        now = asyncio.get_running_loop().time()
-        return len(self._fills) < self._limits.max_fills and now >= self._disk_full_until
+        return len(self._fills) < self._limits.max_fills
+
+    @property
+    def _is_disk_full(self) -> bool:
+        return asyncio.get_running_loop().time() < self._disk_full_until
 
     def _begin(self, digest: Sha256, need: Need = Need.DEMAND) -> Fill:
-        fill = Fill(digest, self._ground, need)
+        fill = Fill(digest, self._ground, need, is_in_memory=self._is_disk_full)
         self._fills[digest] = fill
         self._fillers.join(digest, lambda: self._run(fill))
         return fill
@@ -142,7 +148,9 @@ class BlobCache:
             await fill.run()
         except DiskError as error:
             self._counters.disk_errors += 1
-            if not isinstance(error, NoRoomError):
+            if isinstance(error, NoRoomError):
+                self._no_room.note(blob_path(fill.digest))
+            else:
                 pause = self._limits.disk_pause.total_seconds()
                 self._disk_full_until = asyncio.get_running_loop().time() + pause
             raise
@@ -191,7 +199,7 @@ class BlobCache:
             return True
         fill = self._fills.get(digest)
         if fill is None:
-            if not self._may_fill():
+            if not self._may_fill() or self._is_disk_full:
                 return False
             fill = self._begin(digest, Need.AHEAD)
         task = self._fillers.join(digest, lambda: self._run(fill))

@@ -21,6 +21,7 @@ class RelayCounters:
         stale: timestamps served although no upstream confirmed them in time.
         overloaded: requests answered 503 because of a limit.
         passed_through: blobs verified and served, and not kept since there was no room.
+        through_memory: of these, those that the disk had no room for even on their way.
         evicted: blobs removed for want of room, or that nobody asked for in a long time.
         evicted_bytes: of those.
         refused_misses: of `overloaded`, requests beyond a client's miss budget.
@@ -40,6 +41,7 @@ class RelayCounters:
     stale: int = 0
     overloaded: int = 0
     passed_through: int = 0
+    through_memory: int = 0
     evicted: int = 0
     evicted_bytes: int = 0
     refused_misses: int = 0

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fleetward.adapters.clock import Clock
+from fleetward.blobs.memory import MemoryRoom
 from fleetward.blobs.store import PruneStore
 from fleetward.httpd.files import RepositoryFiles
 from fleetward.httpd.limits import ClientLimits
@@ -98,7 +99,8 @@ class Economy:
         )
         self.storage.protect(self.closure)
         self.closure.subscribe(self.storage.tidy_soon)
-        ground = FillGround(store, sources, self.storage, self.turns)
+        memory = MemoryRoom(limits.max_memory_bytes)
+        ground = FillGround(store, sources, self.storage, self.turns, memory)
         self.blobs = BlobCache(ground, files, MissBudget(settings.clients, limits, self.closure))
         self._prefetch = PrefetchPart(
             settings.storage, limits, self.closure, self.blobs, self.storage

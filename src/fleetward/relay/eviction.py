@@ -229,6 +229,10 @@ class Storage:
         """Note that a blob is being sent; `give_back` follows."""
         self._lent[digest] += 1
 
+    def is_lent(self, digest: Sha256) -> bool:
+        """Return whether a blob is being sent."""
+        return digest in self._lent
+
     def give_back(self, digest: Sha256) -> None:
         """Note that it was sent, or that the client left."""
         self._lent[digest] -= 1

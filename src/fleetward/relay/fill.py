@@ -14,6 +14,8 @@ The filler is a task of its own; waiters send from the file as far as `available
    does, and is resumed later.
 6. Where `Storage` has no room, the blob is passed through: its file loses its name once it is
    verified, and stays readable for all who ask within `passthrough_linger`.
+7. Where the disk has no room even for that, or fails, a blob that a client waits for is passed
+   through memory, within `max_memory_bytes`; else every host would fetch it over the WAN by itself.
 """
 
 import asyncio
@@ -23,8 +25,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from fleetward.blobs.memory import MemoryRoom, MemoryWriter
 from fleetward.blobs.store import BlobWriter, PruneStore
 from fleetward.core.digest import Sha256
+from fleetward.core.limits import MIB
 from fleetward.errors import DigestError, DiskError, FleetwardError, NetworkError, NotFoundError
 from fleetward.httpd.client import UpstreamResponse
 from fleetward.relay.bandwidth import PURPOSE, Need, Purpose, Turns
@@ -35,8 +39,12 @@ from fleetward.wire.layout import blob_path
 _CONTENT_RANGE: Final = re.compile(rb"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})")
 
 
+_UNTOLD_STEP: Final = 16 * MIB
+"""What is reserved at once for a blob whose length nobody tells."""
+
+
 class NoRoomError(DiskError):
-    """The disk has no room for this blob, not even until it was passed through."""
+    """There is no room for this blob, not even until it was passed through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +56,14 @@ class FillGround:
         sources: who is asked.
         storage: makes room.
         turns: so many fills at once.
+        memory: where blobs go that the disk has no room for.
     """
 
     store: PruneStore
     sources: Sources
     storage: Storage
     turns: Turns
+    memory: MemoryRoom
 
 
 class Fill:
@@ -67,9 +77,17 @@ class Fill:
         generation: counts up whenever bytes that waiters may have read are no longer right.
         is_lingering: whether it has all come, is not kept, and can still be had.
         gave_way: whether it was stopped for something more urgent.
+        is_in_memory: whether it goes through memory, and nothing of it to the disk.
     """
 
-    def __init__(self, digest: Sha256, ground: FillGround, need: Need = Need.DEMAND) -> None:
+    def __init__(
+        self,
+        digest: Sha256,
+        ground: FillGround,
+        need: Need = Need.DEMAND,
+        *,
+        is_in_memory: bool = False,
+    ) -> None:
         self.digest = digest
         self.purpose = Purpose(need)
         self.length: int | None = None
@@ -77,13 +95,16 @@ class Fill:
         self.generation = 0
         self.is_lingering = False
         self.gave_way = False
+        self.is_in_memory = is_in_memory
         self._store = ground.store
+        self._memory = ground.memory
         self._sources = ground.sources
         self._storage = ground.storage
         self._turns = ground.turns
         self._limits = ground.sources.limits
         self._counters = ground.sources.counters
         self._room: Room | None = None
+        self._promised = 0
         self._asked_again = asyncio.Event()
         self._task: asyncio.Task[object] | None = None
         self._writer: BlobWriter | None = None
@@ -173,14 +194,20 @@ class Fill:
             self._give_way()
 
     async def _linger(self) -> None:
-        """Stay readable without a name until nobody has asked for a while."""
+        """Stay readable without a name until nobody has asked for a while.
+
+        Memory is taken as long as anybody has it open, so it is counted until all have read it.
+        """
         self.is_lingering = True
-        seconds = self._limits.passthrough_linger.total_seconds()
-        with contextlib.suppress(TimeoutError):
-            while True:
-                self._asked_again.clear()
-                async with asyncio.timeout(seconds):
-                    await self._asked_again.wait()
+        limits = self._limits
+        linger = limits.memory_linger if self.is_in_memory else limits.passthrough_linger
+        is_wanted = True
+        while is_wanted or (self.is_in_memory and self._storage.is_lent(self.digest)):
+            self._asked_again.clear()
+            is_wanted = False
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(linger.total_seconds()):
+                    is_wanted = await self._asked_again.wait()
 
     def _end(self) -> None:
         self._is_over = True
@@ -190,6 +217,7 @@ class Fill:
         if self._writer is not None:
             self._writer.close()
         self._storage.end(self.digest)
+        self._memory.release(self.digest)
 
     async def _from_any_source(self) -> None:
         problem: NetworkError = NetworkError("no upstream can be asked just now")
@@ -208,34 +236,48 @@ class Fill:
         raise problem
 
     async def _from_source(self, source: Source) -> None:
-        writer = await self._writer_for(source)
+        await self._begin_writing(source)
         for attempts_left in range(self._limits.resumes, -1, -1):
-            began = writer.offset
+            began = self._open_writer.offset
             try:
-                await self._transfer(source, writer)
+                await self._transfer(source)
                 break
             except NotFoundError:
                 raise
             except NetworkError:
-                if attempts_left == 0 or writer.offset == began:
+                if attempts_left == 0 or self._open_writer.offset == began:
                     raise
                 self._counters.upstream_failures += 1
-        await self._keep(source, writer)
+        await self._keep(source, self._open_writer)
 
-    async def _writer_for(self, source: Source) -> BlobWriter:
-        if self._writer is None:
-
-            def begin() -> None:
-                self._writer = self._store.writer(self.digest, source.name)
-
-            await self._storage.begin(self.digest)
-            await _in_thread(begin)
-        else:
-            self._writer.restart(source.name)
+    @property
+    def _open_writer(self) -> BlobWriter:
+        """Return the writer; another one once the blob has moved to memory."""
         assert self._writer is not None  # noqa: S101 (for the type checker)
         return self._writer
 
-    async def _transfer(self, source: Source, writer: BlobWriter) -> None:
+    async def _begin_writing(self, source: Source) -> None:
+        if self._writer is not None:
+            self._writer.restart(source.name)
+            return
+
+        def begin() -> None:
+            self._writer = self._store.writer(self.digest, source.name)
+
+        if not self.is_in_memory:
+            await self._storage.begin(self.digest)
+            try:
+                await _in_thread(begin)
+            except DiskError:
+                if self.purpose.need is Need.AHEAD:
+                    raise
+                self._counters.disk_errors += 1
+                self.is_in_memory = True
+        if self._writer is None:
+            self._writer = MemoryWriter(self.digest)
+
+    async def _transfer(self, source: Source) -> None:
+        writer = self._open_writer
         start = writer.offset
         headers = (("Range", f"bytes={start}-"),) if start else ()
         path = "/" + blob_path(self.digest)
@@ -251,7 +293,7 @@ class Fill:
             length = self._begin(source, response, writer)
             if length is not None:
                 await self._note_length(length)
-            await self._copy(response, writer)
+            await self._copy(response)
 
     def _is_already_whole(
         self, source: Source, response: UpstreamResponse, writer: BlobWriter
@@ -283,26 +325,55 @@ class Fill:
             return
         if length > self._limits.max_blob_bytes:
             raise NetworkError(f"the blob is longer than {self._limits.max_blob_bytes} bytes")
-        self._room = await self._storage.reserve(self.digest, length)
-        is_for_nobody = self.purpose.need is Need.AHEAD and self._room is not Room.KEPT
-        if self._room is Room.NONE or is_for_nobody:
-            raise NoRoomError(
-                f"the disk has no room for a blob of {length} bytes; free some space, or lower "
-                "storage.quota"
-            )
+        await self._make_room(length)
         if self.length is not None:
             self.generation += 1
         self.length = length
         self._wake()
         await asyncio.sleep(0)  # Those who wait take their places before anything else happens.
 
-    async def _copy(self, response: UpstreamResponse, writer: BlobWriter) -> None:
+    async def _make_room(self, length: int) -> None:
+        """Learn what becomes of the blob: kept, passed through, or passed through memory.
+
+        Raises:
+            NoRoomError: there is no room for so many bytes, or none that is worth it.
+        """
+        if not self.is_in_memory:
+            self._room = await self._storage.reserve(self.digest, length)
+        is_ahead = self.purpose.need is Need.AHEAD
+        if self._room is Room.NONE and not is_ahead and not self._open_writer.length:
+            self._move_to_memory()
+        if self.is_in_memory and self._memory.take(self.digest, length):
+            self._room = Room.PASSED_THROUGH
+        elif self.is_in_memory or self._room is Room.NONE or (is_ahead and not self._is_kept):
+            raise NoRoomError(
+                f"there is no room for a blob of {length} bytes; free some space of the disk, or "
+                "lower storage.quota"
+            )
+        self._promised = length
+
+    @property
+    def _is_kept(self) -> bool:
+        return self._room is Room.KEPT
+
+    def _move_to_memory(self) -> None:
+        """Go on without the disk, before the first byte has come."""
+        old, self._writer = self._open_writer, MemoryWriter(self.digest)
+        self.is_in_memory = True
+        old.discard()
+        old.close()
+
+    async def _copy(self, response: UpstreamResponse) -> None:
+        writer = self._open_writer
         bound = self._limits.max_blob_bytes if self.length is None else self.length
         rewrites = writer.rewrites
         while piece := await response.next_piece():
             if writer.offset + len(piece) > bound:
                 raise DigestError(f"the upstream sent more than {bound} bytes: they were dropped")
             self._counters.upstream_blob_bytes += len(piece)
+            if self.length is None and writer.offset + len(piece) > self._promised:
+                await self._make_room(min(bound, writer.offset + len(piece) + _UNTOLD_STEP))
+                writer = self._open_writer
             writer.write(piece)
             if writer.rewrites != rewrites:
                 rewrites = writer.rewrites
@@ -321,6 +392,7 @@ class Fill:
             writer.discard()
             self._storage.release(self.digest)
             self._counters.passed_through += 1
+            self._counters.through_memory += self.is_in_memory
             return
         await _in_thread(writer.commit)
         self._storage.keep(self.digest, writer.offset)

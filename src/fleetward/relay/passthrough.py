@@ -38,7 +38,6 @@ from fleetward.relay.passthrough_fill import Outcome, Retrieval
 from fleetward.relay.passthrough_ground import PassthroughGround, RefusedError
 from fleetward.relay.passthrough_rules import Wanted
 from fleetward.relay.passthrough_versions import described
-from fleetward.relay.settings import RelayLimits
 
 _NO_HEAD: Final = frozenset({405, 501})
 """What servers answer that know no HEAD: then the file itself is asked for."""
@@ -63,11 +62,9 @@ class Passthrough:
         self._flights: Flights[str, None] = Flights()
         self._looks: Flights[str, Version | None] = Flights()
         self._retrievals: dict[str, Retrieval] = {}
-        names = RelayLimits(
-            absent_lifetime=self._limits.absent_lifetime, max_absent=self._limits.max_absent
-        )
-        self._absent = AbsentNames(names)
-        self._refused = AbsentNames(names)
+        lifetime, most = self._limits.absent_lifetime, self._limits.max_absent
+        self._absent = AbsentNames(lifetime, most)
+        self._refused = AbsentNames(lifetime, most)
         self._failures = 0
         self._paused_until = ground.clock.monotonic()
         retry = ("Retry-After", str(self._limits.retry_after))

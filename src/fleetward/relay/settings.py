@@ -49,8 +49,11 @@ class RelayLimits:
         false_source_pause: how long a source that sent a wrong digest is put aside.
         failure_pause: how long a failing source is left alone; doubles up to `max_failure_pause`.
         max_failure_pause: see `failure_pause`.
-        disk_pause: how long no fill begins after the disk was full, so that the WAN is not spent
-            on bytes that cannot be kept.
+        disk_pause: how long nothing is written after the disk was full, so that the WAN is not
+            spent on bytes that cannot be kept; what clients need meanwhile goes through memory.
+        max_memory_bytes: blobs that are carried through memory where the disk has no room, all
+            together; one more is answered 503.
+        memory_linger: how long such a blob can still be had after anybody last asked for it.
         storage_interval: how often retention, quota and free space are looked at, and access
             times written.
         touch_interval: how precisely access times survive a restart; each costs a write.
@@ -92,6 +95,8 @@ class RelayLimits:
     failure_pause: timedelta = timedelta(seconds=1)
     max_failure_pause: timedelta = timedelta(seconds=30)
     disk_pause: timedelta = timedelta(seconds=30)
+    max_memory_bytes: int = 64 * MIB
+    memory_linger: timedelta = timedelta(seconds=60)
     storage_interval: timedelta = timedelta(seconds=60)
     touch_interval: timedelta = timedelta(hours=1)
     eviction_slice: int = 512

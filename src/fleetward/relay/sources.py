@@ -167,7 +167,7 @@ class Sources:
         self._sources = sources
         self.limits = limits
         self.counters = counters
-        self.absent = AbsentNames(limits)
+        self.absent = AbsentNames(limits.absent_lifetime, limits.max_absent)
         self.news = News()
 
     def __iter__(self) -> Iterator[Source]:
