@@ -3,13 +3,14 @@
 import gzip
 import io
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backports import zstd
 from fleetward.errors import UsageError
 from fleetward.portwatch.capture.opening import open_capture
 from fleetward.portwatch.limits import CAPTURES
@@ -54,7 +55,7 @@ class TestForms:
     @pytest.mark.parametrize("nanoseconds", [False, True])
     @pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
     @pytest.mark.parametrize("v6", [False, True], ids=["v4", "v6"])
-    def test_pcap(self, order: str, nanoseconds: bool, link: int, v6: bool) -> None:
+    def test_pcap(self, order: str, *, nanoseconds: bool, link: int, v6: bool) -> None:
         content = sample(link, v6=v6).pcap(order, nanoseconds=nanoseconds)
         flows, reader, table = flows_of(content)
         assert [flow.classified.kind.value for flow in flows] == ["gup-request"]
@@ -138,7 +139,9 @@ class TestCompression:
             assert (len(flows), reader.log.truncated) == (1, False)
 
     @pytest.mark.parametrize("pack", [gzip.compress, zstd.compress])
-    def test_a_compressed_file_that_ends_early_gives_what_came_before(self, pack) -> None:  # type: ignore[no-untyped-def]
+    def test_a_compressed_file_that_ends_early_gives_what_came_before(
+        self, pack: Callable[[bytes], bytes]
+    ) -> None:
         talks = [p for n in range(2_000) for p in Talk(client_port=n + 5_000).open().packets]
         packed = pack(capture_of(talks).pcap())
         flows, reader, _ = flows_of(packed[: len(packed) // 2], most=512)
@@ -153,7 +156,7 @@ class TestCompression:
         assert any("compressed file is damaged" in note for note in reader.log.notes)
 
     def test_a_frame_that_wants_much_memory_is_refused(self) -> None:
-        window = {zstd.CompressionParameter.window_log: 27}
+        window = {int(zstd.CompressionParameter.window_log): 27}
         packed = zstd.ZstdCompressor(options=window)
         content = packed.compress(sample().pcap()) + packed.flush()
         with pytest.raises(UsageError, match="damaged"):
@@ -233,8 +236,8 @@ class TestDamage:
     @pytest.mark.parametrize("write", [Capture.pcap, Capture.pcapng])
     @given(st.data())
     def test_a_file_that_is_cut_anywhere_gives_a_beginning(
-        self, write, data: st.DataObject
-    ) -> None:  # type: ignore[no-untyped-def]
+        self, write: Callable[[Capture], bytes], data: st.DataObject
+    ) -> None:
         content = write(sample())
         cut = data.draw(st.integers(4, len(content) - 1))
         flows, reader, table = flows_of(content[:cut], most=data.draw(st.integers(1, 4_000)))
@@ -244,7 +247,9 @@ class TestDamage:
 
     @pytest.mark.parametrize("write", [Capture.pcap, Capture.pcapng])
     @given(most=st.integers(1, 3_000), size=st.integers(64, 4_096))
-    def test_how_a_file_arrives_changes_nothing(self, write, most: int, size: int) -> None:  # type: ignore[no-untyped-def]
+    def test_how_a_file_arrives_changes_nothing(
+        self, write: Callable[[Capture], bytes], most: int, size: int
+    ) -> None:
         content = write(sample())
         limits = replace(CAPTURES, block_bytes=size)
         whole, reader, _ = flows_of(content)

@@ -1,6 +1,7 @@
 """Streams from segments: any order, any cut, overlaps, lies, and numbers that wrap round."""
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -30,7 +31,7 @@ def cuts(draw: st.DrawFn) -> list[tuple[int, bytes]]:
     """Segments that cover the beginning of `CONTENT`, some twice, in any order."""
     length = draw(st.integers(1, 2_000))
     edges = sorted({0, length, *draw(st.lists(st.integers(0, length), max_size=10))})
-    segments = [(a, CONTENT[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    segments = [(a, CONTENT[a:b]) for a, b in pairwise(edges)]
     for _ in range(draw(st.integers(0, 4))):
         start = draw(st.integers(0, length - 1))
         segments.append((start, CONTENT[start : draw(st.integers(start + 1, length))]))

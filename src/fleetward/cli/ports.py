@@ -9,6 +9,7 @@ import typer
 from fleetward.adapters.clock import SystemClock
 from fleetward.adapters.disk import Disk, SystemDisk
 from fleetward.cli.output import print_json, remarks
+from fleetward.cli.ports_inspect import inspect
 from fleetward.config.ports import PortsSettings, load_ports_settings
 from fleetward.core.fleet import Relays
 from fleetward.core.portrules import Verdict
@@ -117,6 +118,9 @@ def rules(
     for remark in pins.remarks:
         remarks.print(f"note: {remark}", soft_wrap=True, markup=False)
     typer.echo(rules_text(pins, language), nl=False)
+
+
+app.command()(inspect)
 
 
 def _relays_in(disk: Disk, path: Path) -> Relays:
