@@ -906,6 +906,35 @@ def test_a_disk_that_must_stay_free_is_503(tmp_path: Path) -> None:
             assert relay.get("/x").status == 503
 
 
+@pytest.mark.parametrize("is_framed", [True, False])
+def test_a_body_of_no_told_length_takes_no_more_room_than_there_is(
+    tmp_path: Path,
+    is_framed: bool,  # noqa: FBT001 (a table)
+) -> None:
+    """An upstream tells no length, and sends: neither the quota nor the free space gives way."""
+
+    async def script(_: Asked, out: Out) -> bool:
+        if is_framed:
+            await out.send(head(None, "Transfer-Encoding: chunked"))
+            for _n in range(20):
+                await out.send(b"2710\r\n" + b"x" * 10_000 + b"\r\n")
+            await out.send(b"0\r\n\r\n")
+        else:
+            await out.send(head(None), b"x" * 200_000)
+        return False
+
+    with Upstream(script) as upstream:
+        settings = settings_of(upstream.url)
+        with TestPassthrough(tmp_path / "a", settings, min_free=1 << 60) as relay:
+            assert relay.get("/x").status == 503
+        with TestPassthrough(tmp_path / "b", settings) as relay:
+            assert relay.get("/x").body == b"x" * 200_000
+        tight = settings_of(upstream.url, quota=150_000, max_file=150_000)
+        with TestPassthrough(tmp_path / "c", tight) as relay:
+            assert relay.get("/x").status == 503
+            assert list((tmp_path / "c/passthrough/up/partial").iterdir()) == []
+
+
 def _gets_nothing(ask: Callable[[], Answer]) -> bool:
     try:
         return ask().status == 503

@@ -203,3 +203,20 @@ def test_what_is_on_its_way_is_not_taken_for_a_leftover(tmp_path: Path) -> None:
     first.write(b"c")
     first.commit()
     first.close()
+
+
+def test_what_broke_off_counts_and_goes_before_what_is_whole(tmp_path: Path) -> None:
+    """An upstream breaks off one big file after another: the quota holds all the same."""
+    store = store_in(tmp_path, quota=100)
+    put(store, OTHER, b"x" * 30)
+    for number in range(5):
+        writer = store.begin(f"{number:064x}", version(40))
+        writer.write(b"y" * 39)
+        store.suspend(writer)
+        left = sum(one.length for one in store._idle())
+        assert left + store.stored_bytes <= 100
+    assert store.find(OTHER) is not None
+    assert len(store._idle()) == 1
+    put(store, KEY, b"z" * 70)
+    assert store._idle() == []
+    assert store.stored_bytes == 100

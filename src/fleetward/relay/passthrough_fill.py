@@ -256,6 +256,7 @@ class Retrieval:
             self._ground.counters.upstream_bytes += len(piece)
             if bound is None:
                 self._refuse_length(writer.length + len(piece))
+                self._ground.store.make_room(len(piece))  # nobody told how much will come
             elif writer.length + len(piece) > bound:
                 raise RefusedError("the upstream sent more than it told")
             writer.write(piece)

@@ -34,6 +34,19 @@ class _Entry:
     kept: Kept | None = None
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class _Idle:
+    """A file that waits for a resume, by its age."""
+
+    changed: float
+    length: int
+    path: Path
+
+    def drop(self) -> None:
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+
 class PassthroughStore:
     """The files of one passthrough, bounded in bytes and in number.
 
@@ -55,7 +68,7 @@ class PassthroughStore:
 
         Args:
             root: the folder; made where it is absent.
-            quota: bytes of all bodies, with those on their way.
+            quota: bytes of all bodies, with those on their way and those that broke off.
             max_files: how many; a crawl through tiny files ends here.
             min_free: bytes of the disk that are left to others.
             free_bytes: how much is free; the system's answer unless given.
@@ -182,14 +195,20 @@ class PassthroughStore:
     def suspend(self, writer: Writer) -> None:
         """Close a writer whose file may be resumed; only the newest few such files stay."""
         writer.close()
+        for one in self._idle()[:-_MAX_PARTIALS]:
+            one.drop()
+
+    def _idle(self) -> list["_Idle"]:
+        """Return the files that wait for a resume, the oldest first."""
         self._on_their_way()  # forgets those that are closed
-        left: list[tuple[float, Path]] = []
+        found: list[_Idle] = []
         with contextlib.suppress(OSError):
-            partials = (self._root / "partial").iterdir()
-            left += ((p.stat().st_mtime, p) for p in partials if p.name not in self._writers)
-        for _, path in sorted(left)[:-_MAX_PARTIALS]:
-            with contextlib.suppress(OSError):
-                path.unlink()
+            for path in (self._root / "partial").iterdir():
+                if path.name not in self._writers:
+                    status = path.stat()
+                    length = max(0, status.st_size - HEAD_BYTES)
+                    found.append(_Idle(status.st_mtime, length, path))
+        return sorted(found)
 
     def note_kept(self, key: str, version: Version, now: float) -> None:
         """Count a file that was committed, and remove others for it."""
@@ -213,12 +232,16 @@ class PassthroughStore:
             self._path(key).unlink()
 
     def make_room(self, count: int) -> None:
-        """Remove files used longest ago until `count` more bytes fit.
+        """Remove files used longest ago until `count` more bytes fit; first those that broke off.
 
         Raises:
             DiskError: they do not fit with all files removed.
         """
-        while not self._fits(count):
+        idle = self._idle()
+        while not self._fits(count, sum(one.length for one in idle)):
+            if idle:
+                idle.pop(0).drop()
+                continue
             if not self._entries:
                 raise DiskError(
                     f"{self._root} has no room for {count} bytes: raise the quota, or free the disk"
@@ -233,8 +256,8 @@ class PassthroughStore:
         self.remove(next(iter(self._entries)))
         self.evicted += 1
 
-    def _fits(self, count: int) -> bool:
-        if self.stored_bytes + self._on_their_way() + count > self._quota:
+    def _fits(self, count: int, idle_bytes: int) -> bool:
+        if self.stored_bytes + self._on_their_way() + idle_bytes + count > self._quota:
             return False
         return not count or self._free_bytes(self._root) - count >= self._min_free
 
