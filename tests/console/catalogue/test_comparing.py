@@ -160,3 +160,17 @@ def test_backwards_too(console: Following) -> None:
     result = Comparison.objects.get().result
     assert result is not None
     assert [change["path"] for change in result["added"]] == ["gone.yar"]
+
+
+def test_old_ones_are_forgotten(console: Following, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparing, "KEPT", 1)
+    first = computed(console)
+    old, new = both()
+    waiting = ask(old, old, console.origin.clock.now())
+    ask(new, old, console.origin.clock.now())
+    assert work_off_one(console.place)
+    assert work_off_one(console.place)
+    left = set(Comparison.objects.values_list("pk", flat=True))
+    assert first.pk not in left
+    assert waiting.pk not in left
+    assert len(left) == 1

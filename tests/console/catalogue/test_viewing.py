@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from console.cast import add_person, signed_in
 from fleetward.console.catalogue.models import (
     Channel,
     Comparison,
@@ -18,6 +19,7 @@ from fleetward.console.catalogue.models import (
 )
 from fleetward.console.catalogue.taking import known_manifests, take_view
 from fleetward.console.catalogue.viewing import ProductReading, Reader
+from fleetward.console.permissions import Role as Role_
 from fleetward.core import documents
 from fleetward.core.documents import Engine, Manifest, Pack, ReleaseRef, TreeIdentity, Wave
 from fleetward.core.names import ChannelName, ProductName, ReleaseName
@@ -262,6 +264,44 @@ def test_a_channel_that_only_online_keys_vouch_for(
     assert (row.release, row.points_at) == (None, "evil")
     assert Move.objects.first().release == "evil", "the attempt is in the history"  # type: ignore[union-attr]
     assert not Release.objects.filter(name="evil").exists()
+
+
+def test_signed_is_not_sane(
+    origin: SimFleet,
+    watcher: Watcher,
+) -> None:
+    """A product's signer writes what no column holds; the other products are followed on."""
+    origin.add_product("sigma")
+    origin.publish("targets", "releases-sigma")
+    huge = 2**70
+    wild = replace(
+        manifest(huge, "r1"),
+        engine=Engine(name="e\0" * 5_000, min="\0", max=None),
+        tree=TreeIdentity(sha256="a" * 64, length=huge, files=huge),  # type: ignore[arg-type]
+        pack=Pack(codec="c\0" * 50, sha256="b" * 64, length=huge),  # type: ignore[arg-type]
+    )
+    ref = origin.add_document("releases-yara", layout.manifest_target(YARA, wild.release), wild)
+    assert ref is not None
+    revoked = documents.Revoked(release=wild.release, tree=wild.tree.sha256, reason="\0why")
+    floor = documents.Floor(product=YARA, seq=huge, revoked=(revoked,))
+    origin.add_document("releases-yara", layout.floor_target(YARA), floor)
+    steps = (documents.RampStep(age=huge, percent=5),)
+    origin.set_policy(documents.Policy(product=YARA, ramp=steps))
+    origin.add_target("releases-yara", "releases/yara/UPPER \0.json", b"{}")
+    origin.publish("releases-yara")
+    sign(origin, channel(ref, waves=(Wave(rings=("\0" * 500,)),)))
+    origin.release(1, "sigma")
+    watcher.look()
+    row = Release.objects.get(product__name="yara")
+    assert row.seq == row.tree_length == 2**53 - 1
+    assert (row.revoked, "\0" in row.reason, len(row.engine)) == (True, False, 200)
+    assert Channel.objects.get(product__name="yara").release == row
+    assert Release.objects.filter(product__name="sigma").count() == 1
+    viewer = signed_in(add_person("vera", Role_.VIEWER))
+    for url in ("/products/", "/products/yara/", "/products/yara/r1/", "/trust/"):
+        assert viewer.get(url).status_code == 200
+    watcher.look()
+    assert Move.objects.filter(channel__product__name="yara").count() == 1
 
 
 def test_rows_say_what_they_are(

@@ -57,6 +57,9 @@ MAX_DELTA: Final = 256 * MIB
 MAX_UNREAD: Final = 50
 """Files named as unread, at most."""
 
+KEPT: Final = 500
+"""Comparisons that are kept, the newest; older ones are computed anew when asked for."""
+
 TREES: Final = "compared-trees"
 
 
@@ -128,8 +131,15 @@ def _end(
 ) -> None:
     with transaction.atomic():
         Comparison.objects.filter(pk=row.pk, begun=row.begun).update(
-            stage=stage, result=result, reason=reason[:2_000], ended=now, reader=READER
+            stage=stage,
+            result=result,
+            reason=reason.replace("\0", "")[:2_000],
+            ended=now,
+            reader=READER,
         )
+        kept = Comparison.objects.order_by("-id").values_list("id", flat=True)
+        for oldest in kept[KEPT : KEPT + 1]:
+            Comparison.objects.filter(pk__lte=oldest, ended__isnull=False).delete()
 
 
 def compare(place: Workplace, old: Release, new: Release) -> Changes:

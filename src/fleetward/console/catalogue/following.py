@@ -114,7 +114,7 @@ class Follower:
         take_view(view, read, self._clock.now())
         # What could not be read is tried again, also where nothing is new.
         self._taken = None if reader.unreadable else stamp.version
-        return " ".join(reader.unreadable)[:MAX_PROBLEM]
+        return " ".join(reader.unreadable)
 
     def _succeed(self, now: datetime, view: VerifiedView, problem: str) -> None:
         stamp, ahead = view.timestamp, view.clock_ahead
@@ -134,7 +134,7 @@ class Follower:
             row.checked = now
             if row.issued is not None:
                 row.frozen = now - row.issued > 3 * timedelta(seconds=row.interval)
-            _set_problem(row, kind, problem[:MAX_PROBLEM], now)
+            _set_problem(row, kind, problem, now)
             row.save()
 
 
@@ -143,7 +143,8 @@ def _set_problem(row: Repository, kind: Kind, problem: str, now: datetime) -> No
         row.problem_since = None
     elif row.problem_kind != kind or row.problem_since is None:
         row.problem_since = now
-    row.problem_kind, row.problem = kind, problem
+    # PostgreSQL takes no NUL, and a hostile source's words may stand in a problem.
+    row.problem_kind, row.problem = kind, problem.replace("\0", "")[:MAX_PROBLEM]
 
 
 def kind_of(error: FleetwardError) -> Kind:

@@ -1,11 +1,13 @@
 """A verified view, as rows: one transaction, written only once everything was read.
 
-Invariant: nothing here judges. What comes in was verified; what is missing from it because it
-could not be read is left as it was.
+Invariants: nothing here judges. What comes in was verified; what is missing from it because it
+could not be read is left as it was. Signed is not sane: whatever a document holds fits its columns,
+so that one product's signer cannot keep the console from following the others.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 from django.db import transaction
 
@@ -23,6 +25,27 @@ from fleetward.console.catalogue.viewing import ProductReading, Signed
 from fleetward.core import documents
 from fleetward.core.names import ProductName
 from fleetward.trust.client import RoleStanding, TimestampFacts, VerifiedView
+
+MAX_NUMBER: Final = 2**53 - 1
+"""The greatest number that is kept of a document (a column that overflows)."""
+
+MAX_AGE: Final = 2**40
+"""The greatest age of a ramp that is kept, in seconds: 34,000 years (a duration that overflows)."""
+
+MAX_WORDS: Final = 200
+"""Characters that are kept of an engine's name or a ring's."""
+
+MAX_REASON: Final = 2_000
+"""Characters that are kept of a reason or a problem."""
+
+
+def _words(text: str | None, most: int = MAX_WORDS) -> str:
+    """Return text as the databases take it."""
+    return (text or "").replace("\0", "\N{REPLACEMENT CHARACTER}")[:most]
+
+
+def _number(number: int) -> int:
+    return min(number, MAX_NUMBER)
 
 
 def known_manifests() -> frozenset[str]:
@@ -73,10 +96,12 @@ def _note_unreadable(product: Product) -> None:
 def _take_product(
     product: Product, reading: ProductReading, stamp: TimestampFacts, now: datetime
 ) -> None:
-    product.floor = reading.floor.seq
-    product.ramp = [{"age": step.age, "percent": step.percent} for step in reading.policy.ramp]
+    product.floor = _number(reading.floor.seq)
+    product.ramp = [
+        {"age": min(step.age, MAX_AGE), "percent": step.percent} for step in reading.policy.ramp
+    ]
     product.when_nothing_is_allowed = reading.policy.when_nothing_is_allowed
-    product.listed, product.problem = True, reading.problem
+    product.listed, product.problem = True, _words(reading.problem, MAX_REASON)
     product.save()
     for signed in sorted(reading.manifests.values(), key=lambda each: each.manifest.seq):
         _take_release(product, signed, now)
@@ -90,18 +115,18 @@ def _take_product(
 def _take_release(product: Product, signed: Signed, now: datetime) -> None:
     manifest = signed.manifest
     values = {
-        "seq": manifest.seq,
+        "seq": _number(manifest.seq),
         "created": manifest.created,
         "manifest": signed.sha256,
-        "engine": manifest.engine.name,
-        "engine_min": manifest.engine.min or "",
-        "engine_max": manifest.engine.max or "",
+        "engine": _words(manifest.engine.name),
+        "engine_min": _words(manifest.engine.min),
+        "engine_max": _words(manifest.engine.max),
         "tree": manifest.tree.sha256,
-        "tree_length": manifest.tree.length,
-        "files": manifest.tree.files,
-        "codec": manifest.pack.codec,
+        "tree_length": _number(manifest.tree.length),
+        "files": _number(manifest.tree.files),
+        "codec": _words(manifest.pack.codec, 32),
         "pack": manifest.pack.sha256,
-        "pack_length": manifest.pack.length,
+        "pack_length": _number(manifest.pack.length),
         "urgent": manifest.urgent,
     }
     row, is_new = Release.objects.update_or_create(
@@ -123,11 +148,11 @@ def _delta(release: Release, delta: documents.Delta) -> Delta:
         release=release,
         base=delta.base,
         base_tree=delta.base_tree,
-        codec=delta.codec,
-        encoder=delta.encoder or "",
-        memory=delta.memory,
+        codec=_words(delta.codec, 32),
+        encoder=_words(delta.encoder),
+        memory=_number(delta.memory),
         sha256=delta.sha256,
-        length=delta.length,
+        length=_number(delta.length),
     )
 
 
@@ -137,7 +162,9 @@ def _follow_releases(product: Product, reading: ProductReading) -> None:
     trees = [revoked.tree for revoked in reading.floor.revoked]
     product.releases.filter(revoked=True).exclude(tree__in=trees).update(revoked=False, reason="")
     for revoked in reading.floor.revoked:
-        product.releases.filter(tree=revoked.tree).update(revoked=True, reason=revoked.reason)
+        product.releases.filter(tree=revoked.tree).update(
+            revoked=True, reason=_words(revoked.reason, MAX_REASON)
+        )
 
 
 def _take_channel(
@@ -153,7 +180,10 @@ def _take_channel(
     row.previous = _vouched(product, channel.previous) if channel.previous else None
     row.points_at = channel.release.release
     row.plan, row.state, row.open = channel.plan, channel.state, channel.open
-    row.waves = [{"rings": list(wave.rings), "percent": wave.percent} for wave in channel.waves]
+    row.waves = [
+        {"rings": [_words(ring) for ring in wave.rings], "percent": wave.percent}
+        for wave in channel.waves
+    ]
     row.listed = True
     row.save()
     if kind is not None:
@@ -162,7 +192,10 @@ def _take_channel(
 
 def _kind_of_move(row: Channel, channel: documents.Channel) -> MoveKind | None:
     last = row.moves.first()
-    if last is None or (last.release, last.seq) != (channel.release.release, channel.release.seq):
+    if last is None or (last.release, last.seq) != (
+        channel.release.release,
+        _number(channel.release.seq),
+    ):
         return MoveKind.RELEASE
     if row.state != channel.state:
         return MoveKind.STATE
@@ -178,7 +211,7 @@ def _move(channel: documents.Channel, kind: MoveKind, stamp: TimestampFacts, now
         timestamp=stamp.version,
         kind=kind,
         release=channel.release.release,
-        seq=channel.release.seq,
+        seq=_number(channel.release.seq),
         previous=channel.previous.release if channel.previous else "",
         state=channel.state,
         open=channel.open,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from fleetward.core.digest import Sha256
 from fleetward.core.documents import Channel, Floor, Manifest, Policy
-from fleetward.core.names import ChannelName, ProductName, ReleaseName
-from fleetward.errors import ConfigurationError, FleetwardError, TrustError
+from fleetward.core.names import ChannelName, ProductName, ReleaseName, parse_release
+from fleetward.errors import ConfigurationError, FleetwardError, TrustError, UsageError
 from fleetward.trust.client import VerifiedView
 from fleetward.wire.layout import manifest_target
 
@@ -67,7 +67,7 @@ class Reader:
         before = len(self.unreadable)
         try:
             floor, policy = self.view.floor(name), self.view.policy(name)
-            names = self.view.releases(name)
+            names = [each for each in self.view.releases(name) if _is_name(each)]
         except TrustError as error:
             self._note(name, error)
             return None
@@ -110,3 +110,10 @@ class Reader:
 
     def _note(self, what: str, error: FleetwardError) -> None:
         self.unreadable.append(f"{what}: {error}.")
+
+
+def _is_name(text: str) -> bool:
+    try:
+        return parse_release(text) == text
+    except UsageError:
+        return False
