@@ -91,7 +91,7 @@ def test_a_relay_on_plain_http_without_a_port_is_on_80() -> None:
 def test_a_relay_whose_name_does_not_resolve_is_an_error_and_not_left_out() -> None:
     """Rules without it would cut its site off."""
     listed = Relays(default=("http://gone.example:2967",))
-    with pytest.raises(NetworkError, match="gone.example"):
+    with pytest.raises(NetworkError, match=r"gone\.example"):
         pins(listed=listed)
 
 
