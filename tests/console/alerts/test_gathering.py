@@ -234,7 +234,7 @@ def test_roles_are_told_of_as_early_as_renewing_takes(
 
 
 def test_a_rollout_that_halted() -> None:
-    generate(NOW, Plan(hosts=0, minutes=False))
+    generate(NOW, Plan(hosts=0, minutes=()))
     Relay.objects.all().delete()
     Role.objects.all().delete()
     Channel.objects.filter(product__name="yara").update(state="halted")
@@ -244,7 +244,7 @@ def test_a_rollout_that_halted() -> None:
 
 def test_a_whole_site_that_falls_silent_is_a_handful_of_queries_and_one_alert_each() -> None:
     """Power goes out in a fleet of 400: eight alerts, one per site, and no query per host."""
-    generate(NOW, Plan(hosts=400, silent=1.0, unprotected=0, minutes=False))
+    generate(NOW, Plan(hosts=400, silent=1.0, unprotected=0, minutes=()))
     with CaptureQueriesContext(connection) as queries:
         facts = gather(NOW)
     assert sum(fact.kind is Kind.SILENT for fact in facts) == 8

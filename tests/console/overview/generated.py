@@ -38,7 +38,7 @@ class Plan:
         frozen: whose relay freezes.
         behind: that did not take up the newest release.
         unprotected: without anything that may run.
-        minutes: whether relays have a sample for each minute of the day.
+        minutes: sites whose relays have a sample for each minute of the day.
     """
 
     hosts: int = 2_000
@@ -46,7 +46,7 @@ class Plan:
     frozen: float = 0.01
     behind: float = 0.02
     unprotected: float = 0.0005
-    minutes: bool = True
+    minutes: tuple[str, ...] = SITES
 
 
 def generate(now: datetime, plan: Plan | None = None, seed: int = 2967) -> None:
@@ -186,7 +186,8 @@ def _samples(
     is_freezing: bool,
 ) -> None:
     rows = []
-    spans = ((HOUR, 26), (MINUTE, 24 * 60)) if plan.minutes else ((HOUR, 26),)
+    has_minutes = row.site is not None and row.site.name in plan.minutes
+    spans = ((HOUR, 26), (MINUTE, 24 * 60)) if has_minutes else ((HOUR, 26),)
     for span, count in spans:
         for back in range(count):
             seconds = (now.timestamp() // span - back) * span

@@ -1,0 +1,161 @@
+"""The overview: what it says of a fleet, to whom."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from console.cast import SetClock, add_person, bearing, signed_in, token_of
+from console.overview.generated import Plan, generate
+from fleetward.console.alerts.keeping import acknowledge, evaluate
+from fleetward.console.alerts.models import Alert
+from fleetward.console.audit.chain import SYSTEM
+from fleetward.console.catalogue.models import Channel
+from fleetward.console.fleet.models import ProductState
+from fleetward.console.organisation.models import Site
+from fleetward.console.overview.counting import count
+from fleetward.console.permissions import Role, Scope
+from fleetward.console.wiring import rewired
+from support.fakes import START
+
+pytestmark = pytest.mark.django_db
+
+WELL = Plan(hosts=80, silent=0, frozen=0, behind=0, unprotected=0, minutes=())
+SICK = Plan(hosts=240, silent=0.1, frozen=1.0, behind=0.1, unprotected=0.02, minutes=())
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[SetClock]:
+    clock = SetClock(START)
+    with rewired(clock=clock):
+        yield clock
+
+
+@pytest.fixture
+def browser() -> Client:
+    return signed_in(add_person("vera", Role.VIEWER))
+
+
+def see(browser: Client, path: str = "/", **headers: str) -> str:
+    answer = browser.get(path, headers=headers)
+    assert answer.status_code == 200
+    return " ".join(answer.content.decode().split())
+
+
+def test_without_hosts_the_page_says_how_to_begin(browser: Client) -> None:
+    assert "No hosts have enrolled yet" in see(browser)
+
+
+def test_a_fleet_that_is_well(browser: Client) -> None:
+    generate(START, WELL)
+    page = see(browser)
+    assert "The fleet is protected" in page
+    assert "100.0<small> %</small>" in page
+    assert "Nothing is wrong" in page
+    assert "80 of 80 hosts protected, 100.0 %" in page
+
+
+def test_one_host_in_many_is_never_rounded_away(browser: Client) -> None:
+    """One unprotected host of 2,000 must not be shown as 100 %."""
+    generate(START, Plan(hosts=2_000, silent=0, frozen=0, behind=0, unprotected=0, minutes=()))
+    row = ProductState.objects.filter(product="clamav").first()
+    assert row is not None
+    ProductState.objects.filter(pk=row.pk).update(state="unprotected", release="")
+    page = see(browser)
+    assert "1,999 of 2,000 hosts are protected" in page
+    assert "99.9<small> %</small>" in page
+    assert page.index("clamav</h2>") < page.index("suricata</h2>")
+
+
+def test_what_is_wrong_comes_worst_first_each_kind_once_with_its_next_step(
+    browser: Client,
+) -> None:
+    generate(START, SICK)
+    evaluate(START)
+    page = see(browser)
+    wrong = page[page.index("Wrong now") : page.index("Rollouts under way")]
+    assert wrong.index("critical") < wrong.index("warning")
+    assert wrong.count("Silent hosts") == 1
+    assert "alerts at Austin, Berlin, Leeds and 5 more sites" in wrong
+    assert "See whether they share a site or a relay" in wrong
+    assert 'href="/alerts/?kind=silent"' in wrong
+    for alert in Alert.objects.filter(kind="relay-frozen"):
+        acknowledge(SYSTEM, alert)
+    assert "taken on" in see(browser)
+
+
+def test_a_rollout_under_way_shows_how_far_it_is(browser: Client) -> None:
+    generate(START, WELL)
+    page = see(browser)
+    assert "3 of 4 waves open; next: 100 % of the hosts" in page
+    Channel.objects.filter(product__name="yara").update(open=0, state="paused")
+    assert "0 of 4 waves open; next: ring canary" in see(browser)
+    Channel.objects.filter(product__name="yara").update(open=4, state="halted")
+    assert "next:" not in see(browser)
+    Channel.objects.update(state="complete")
+    assert "Rollouts under way" not in see(browser)
+
+
+def test_time_to_protect_is_told_for_the_last_releases(browser: Client) -> None:
+    generate(START, WELL)
+    page = see(browser)
+    assert page.count('<svg class="plot"') == 3
+    assert page.count('class="curve first"') == 3
+    assert "not yet" in page
+
+
+def test_the_part_that_refreshes_itself_is_a_part(browser: Client) -> None:
+    generate(START, WELL)
+    assert 'hx-get="/overview/"' in see(browser)
+    part = see(browser, "/overview/", **{"HX-Request": "true"})
+    assert part.startswith('<div id="fleet"')
+    assert "<html" in see(browser, "/overview/")
+
+
+def test_a_new_count_is_what_the_next_look_shows(browser: Client, clock: SetClock) -> None:
+    generate(START, WELL)
+    see(browser)
+    ProductState.objects.filter(product="yara").update(state="unprotected", release="")
+    count(START, clock)
+    assert "0 of 80 hosts protected, 0.0 %" in see(browser, "/overview/")
+
+
+def test_somebody_of_one_site_sees_that_site(clock: SetClock) -> None:
+    generate(START, SICK)
+    evaluate(START)
+    pune = Site.objects.get(name="pune")
+    user = add_person("olga", Role.VIEWER, sites=(pune,))
+    page = see(signed_in(user))
+    assert "of 30 hosts" in page
+    for other in ("Osaka", "Berlin", "osaka"):
+        assert other not in page
+    assert "1 of 1 relays" in page
+    document = bearing(token_of(user, *Scope)).get("/api/v1/overview").json()
+    assert document["hosts"] == 30
+    assert {row["hosts"] for row in document["products"]} == {30}
+
+
+def test_a_program_reads_the_overview() -> None:
+    program = bearing(token_of(add_person("vera", Role.VIEWER), Scope.READ))
+    assert program.get("/api/v1/overview").json()["counted"] is None
+    generate(START, SICK)
+    count(START, SetClock(START))
+    document = program.get("/api/v1/overview").json()
+    assert document["hosts"] == 240
+    for product in document["products"]:
+        assert sum(row["hosts"] for row in product["freshness"]) == 240
+        assert sum(row["hosts"] for row in product["releases"]) == 240
+    assert document["protected"] < 240
+
+
+def test_the_page_asks_few_questions_of_the_database(browser: Client) -> None:
+    """The rows that a page reads are counted per site, never per host."""
+    generate(START, Plan(hosts=400, minutes=()))
+    evaluate(START)
+    see(browser)
+    with CaptureQueriesContext(connection) as queries:
+        see(browser)
+    assert len(queries) < 25
+    assert not any("fleet_productstate" in query["sql"] for query in queries)
