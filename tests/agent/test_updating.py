@@ -364,6 +364,45 @@ class TestRevoked:
         assert record_on(disk).state is State.CONFIRMED
 
 
+class TestPaused:
+    """The console asked to leave products as they are, for a day at most."""
+
+    def test_a_paused_product_waits_and_says_why(self) -> None:
+        world, disk = World(), fresh_disk()
+        world.publish(V1)
+        updated(world, disk)
+        world.publish(V2)
+        agent = world.agent(disk)
+        agent.is_paused = lambda product, now: product == PRODUCT and now == world.clock.now()
+        report = agent.update().products[0]
+        assert (report.outcome, running(disk)) == (Outcome.WAITING, V1)
+        assert "paused by a directive" in (report.reason or "")
+        assert updated(world, disk).outcome is Outcome.INSTALLED
+
+    def test_a_pause_keeps_nobody_on_a_revoked_release(self) -> None:
+        """Whoever holds the console's key must not be able to keep a bad release running."""
+        world, disk = World(), fresh_disk()
+        first = world.publish(V1)
+        updated(world, disk)
+        world.revoke(first)
+        agent = world.agent(disk)
+        agent.is_paused = lambda product, now: True  # noqa: ARG005 (always)
+        assert agent.update().products[0].outcome is Outcome.UNPROTECTED
+
+
+def test_waves_go_by_the_consoles_record_where_there_is_one() -> None:
+    """Half of the hosts may take it; two records of one machine lie in different halves."""
+    world = World()
+    world.documents.policies = Policy(product=PRODUCT, ramp=(RampStep(age=0, percent=50),))
+    first = world.publish(V1)
+    outcomes = set()
+    for number in range(20):
+        agent = world.agent(fresh_disk())
+        agent.record = f"{number:064}"
+        outcomes.add(agent.update().products[0].outcome)
+    assert outcomes == {Outcome.INSTALLED, Outcome.WAITING}, first
+
+
 class TestEngines:
     def test_what_the_engine_refuses_is_never_activated(self) -> None:
         world, disk = World(), fresh_disk()

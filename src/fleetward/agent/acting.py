@@ -12,6 +12,7 @@ from fleetward.agent.checkins import Outcome, Reporter, Seen, Way
 from fleetward.agent.enrolling import load_enrolled
 from fleetward.agent.home import Home
 from fleetward.agent.noticing import short
+from fleetward.agent.portwatch import list_again
 from fleetward.agent.updating import load_last_check
 from fleetward.agent.wiring import http_session, open_agent, records_of, verify_all
 from fleetward.config.agent import load_agent_settings
@@ -138,7 +139,8 @@ def open_reporter(home: Home, clock: Clock, entropy: Entropy) -> Reporter:
     """
     settings = load_agent_settings(home.disk, home.path)
     session = http_session(settings.network, clock)
-    return Reporter(home, settings.sources, host_facts(), session, clock, entropy, AgentActs(home))
+    acts = AgentActs(home, ports=lambda: list_again(home))
+    return Reporter(home, settings.sources, host_facts(), session, clock, entropy, acts)
 
 
 def report(

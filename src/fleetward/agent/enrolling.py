@@ -21,7 +21,7 @@ from fleetward.adapters.clock import Clock
 from fleetward.adapters.entropy import Entropy
 from fleetward.adapters.http import HttpSession
 from fleetward.agent.carrying import bring, first
-from fleetward.agent.home import Home
+from fleetward.agent.home import CONSOLE_FILE, Home
 from fleetward.core.enrolment import EnrolmentAnswer, HostFacts, Standing
 from fleetward.errors import ConfigurationError, DocumentError
 from fleetward.identity.consoles import ConsolePublic
@@ -42,7 +42,6 @@ from fleetward.wire.tokenfile import (
 )
 
 HOST_KEY_FILE: Final = "host.key"
-_CONSOLE_FILE: Final = "console.json"
 _WAITING_FILE: Final = "enrolment.json"
 _SCHEMA: Final = "fleetward.enrolled/1"
 
@@ -86,7 +85,7 @@ def load_enrolled(home: Home) -> Enrolled | None:
     Raises:
         ConfigurationError: the file is damaged.
     """
-    path = home.path / _CONSOLE_FILE
+    path = home.path / CONSOLE_FILE
     try:
         return decode_json(_SCHEMA, Enrolled, home.disk.read(path))
     except FileNotFoundError:
@@ -208,7 +207,7 @@ def _keep(home: Home, pins: ConsolePins, answer: EnrolmentAnswer) -> Enrolled:
         answered=answer.issued,
     )
     if not (answer.standing is Standing.REFUSED and _is_approved(home)):
-        path = home.path / _CONSOLE_FILE
+        path = home.path / CONSOLE_FILE
         write_file(home.disk, path, encode_json(_SCHEMA, enrolled), private=True)
     if answer.standing is not Standing.PENDING:
         home.disk.remove(home.path / _WAITING_FILE)

@@ -101,6 +101,8 @@ class Follower:
         channel: which channel.
         obtainer: gets trees into slots.
         repairs: whether a drifted tree is installed again.
+        is_paused: whether the console asked to leave the product as it is; a revoked release is
+            left all the same.
     """
 
     installer: Installer
@@ -109,6 +111,7 @@ class Follower:
     channel: ChannelName
     obtainer: Obtainer
     repairs: bool = False
+    is_paused: bool = False
     _started: Record | None = field(default=None, init=False)
     _error: FleetwardError | None = field(default=None, init=False)
     _waits: str | None = field(default=None, init=False)
@@ -184,6 +187,9 @@ class Follower:
         floor, policy = view.floor(self.product), view.policy(self.product)
         channel = view.channel(self.product, self.channel)
         record = self._note(record, floor, policy, channel)
+        if self.is_paused:
+            self._wait_or_leave(record, floor, "updates are paused by a directive of the console")
+            return
         ran = record.current.tree if record.current else None
         choice = self._choose(channel, view, (floor, policy), host, ran)
         if choice.alarm:
@@ -193,7 +199,7 @@ class Follower:
                 "what is installed stays"
             )
         if choice.manifest is None:
-            self._wait_or_leave(record, floor, choice)
+            self._wait_or_leave(record, floor, _sentence(choice))
         elif self._wants(record, choice.manifest):
             known = self._between(record, choice.manifest, view)
             self.installer.install(record, choice.manifest, known, self.obtainer)
@@ -261,10 +267,10 @@ class Follower:
             return True
         return self.repairs and not self.installer.is_whole(current)
 
-    def _wait_or_leave(self, record: Record, floor: Floor, choice: Choice) -> None:
+    def _wait_or_leave(self, record: Record, floor: Floor, why: str) -> None:
         revoked = floor.revocation_of(record.current.tree) if record.current else None
         if revoked is None:
-            self._waits = _sentence(choice)
+            self._waits = why
         elif record.state is not State.UNPROTECTED:
             reason = f"{revoked.release} was revoked: {revoked.reason or 'no reason was given'}"
             self.installer.leave_revoked(record, reason)

@@ -6,6 +6,10 @@
     HOME/products/P.json      one record per product (agent.records)
     HOME/products/P.files/    what each installed tree holds, file by file
     HOME/partial/             blobs that are not whole, per source
+    HOME/sources.json         how sources behaved (agent.sources)
+    HOME/host.key             the host's key, once it was enrolled (agent.enrolling)
+    HOME/console.json         what the console answered; enrolment.json while it has not
+    HOME/reports/             events, and what directives were done (agent.events, agent.inbox)
     HOME/lock                 held by whoever changes anything
 
 Everything is written through adapters.disk. One process at a time works in a HOME.
@@ -22,6 +26,7 @@ from fleetward.config.agent import AGENT_FILE, AgentSettings, save_agent_setting
 from fleetward.errors import ConfigurationError
 from fleetward.wire.documents import decode_json, encode_json
 
+CONSOLE_FILE = "console.json"
 _HOST_SCHEMA = "fleetward.host/1"
 
 
@@ -58,6 +63,11 @@ class Home:
     def partial(self) -> Path:
         """The folder of blobs that are not whole."""
         return self.path / "partial"
+
+    @property
+    def is_enrolled(self) -> bool:
+        """Whether a console was ever asked to take this host (`agent.enrolling`)."""
+        return self.disk.kind(self.path / CONSOLE_FILE) is Kind.FILE
 
     def require(self) -> None:
         """Make sure that an agent was made here.

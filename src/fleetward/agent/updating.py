@@ -153,6 +153,10 @@ def _urgency(error: FleetwardError) -> int:
     return places[0] if places else len(_BY_URGENCY)
 
 
+def _never_paused(_product: ProductName, _now: datetime) -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class Agent:
     """An agent, ready to work.
@@ -167,6 +171,9 @@ class Agent:
         boot: this start of the machine, or None.
         progress: told of bytes as they arrive.
         finder: finds whom to ask; the configured sources alone unless given.
+        record: the id of the console's record, by which waves go; empty where there is none, and
+            the host's own id counts.
+        is_paused: tells whether the console asked to leave a product as it is now.
     """
 
     home: Home
@@ -178,6 +185,8 @@ class Agent:
     boot: str | None = None
     progress: Progress = no_progress
     finder: SourceFinder | None = None
+    record: str = ""
+    is_paused: Callable[[ProductName, datetime], bool] = _never_paused
 
     def update(self, *, repair: bool = False) -> UpdateReport:
         """Do one run.
@@ -212,8 +221,10 @@ class Agent:
             else:
                 blobs.sources = poll.blobs_after(view.source, view.faults(), view.relays)
                 check = _checked(began, view, poll, blobs.sources[0])
+                place = HostPlace(self.record or host, self.settings.rings)
                 for follower in followers:
-                    follower.follow(view.documents, HostPlace(host, self.settings.rings))
+                    follower.is_paused = self.is_paused(follower.product, began)
+                    follower.follow(view.documents, place)
                 poll.finish(view.fresh, worst_of(view.faults(), blobs.faults()))
             reports = tuple(follower.report() for follower in followers)
             if failure is None and not any(report.error for report in reports):

@@ -70,7 +70,7 @@ def open_agent(home: Home, progress: Progress = no_progress, clock: Clock | None
         FleetTrust(home.disk, home.trust, session, clock), clock, settings.discovery.max_lag
     )
     finder = SourceFinder(home, settings, clock, known=trust.last_relays, samples=session.samples)
-    return Agent(
+    agent = Agent(
         home,
         settings,
         trust,
@@ -80,6 +80,14 @@ def open_agent(home: Home, progress: Progress = no_progress, clock: Clock | None
         progress=progress,
         finder=finder,
     )
+    if home.is_enrolled:
+        from fleetward.agent.standing import (  # noqa: PLC0415 (keys, on hosts that have a console)
+            standing_of,
+        )
+
+        standing = standing_of(home)
+        agent.record, agent.is_paused = standing.record, standing.is_paused
+    return agent
 
 
 def outlook_of(home: Home, report: UpdateReport) -> Outlook:

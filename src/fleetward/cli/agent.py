@@ -13,8 +13,6 @@ from fleetward.adapters.clock import SystemClock
 from fleetward.adapters.disk import SystemDisk
 from fleetward.adapters.entropy import SystemEntropy
 from fleetward.agent import reporting
-from fleetward.agent.acting import host_facts
-from fleetward.agent.enrolling import enrol, read_token_file
 from fleetward.agent.following import ProductReport
 from fleetward.agent.home import Home
 from fleetward.agent.updating import UpdateReport
@@ -34,9 +32,8 @@ from fleetward.config.agent import (
     parse_subscription,
     save_agent_settings,
 )
-from fleetward.core.enrolment import Standing
 from fleetward.core.names import parse_product
-from fleetward.errors import ConfigurationError
+from fleetward.errors import ConfigurationError, FleetwardError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -154,13 +151,30 @@ def update(
 
     Example: fleetward agent update /var/lib/fleetward --json
     """
+    agent_home = _home(home)
     with byte_bars() as bars:
-        report = open_agent(_home(home), bars).update(repair=repair)
+        report = open_agent(agent_home, bars).update(repair=repair)
+    _tell_console(agent_home)
     if json:
         print_json("fleetward.update/1", reporting.update_document(report))
     else:
         _show_update(report)
     raise typer.Exit(report.exit_code)
+
+
+def _tell_console(home: Home) -> None:
+    """Report what the run did, where a console is known; a console that is away changes nothing."""
+    if not home.is_enrolled:
+        return
+    from fleetward.agent.acting import report  # noqa: PLC0415 (keys, where there is a console)
+    from fleetward.agent.portwatch import ports_summary  # noqa: PLC0415 (the same)
+
+    try:
+        problem = report(home, SystemClock(), SystemEntropy(), ports_summary(home)).error
+    except FleetwardError as error:
+        problem = str(error)
+    if problem:
+        remarks.print(f"note: no report to the console: {escape(problem)}", soft_wrap=True)
 
 
 def _show_update(report: UpdateReport) -> None:
@@ -274,6 +288,10 @@ def enroll(
     Example: fleetward agent enroll /var/lib/fleetward --console https://console.example
     --token-file token.json
     """
+    from fleetward.agent.acting import host_facts  # noqa: PLC0415 (a check is not to pay for it)
+    from fleetward.agent.enrolling import enrol, read_token_file  # noqa: PLC0415 (the same)
+    from fleetward.core.enrolment import Standing  # noqa: PLC0415 (the same)
+
     agent_home = _home(home)
     agent_home.require()
     file = read_token_file(_read_secret(token_file), console)

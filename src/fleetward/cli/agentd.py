@@ -14,11 +14,12 @@ from types import FrameType
 from fleetward.adapters.clock import SystemClock
 from fleetward.adapters.disk import SystemDisk
 from fleetward.adapters.entropy import SystemEntropy
-from fleetward.agent.acting import open_reporter
+from fleetward.agent.acting import open_reporter, report
 from fleetward.agent.bell import ThreadBell
 from fleetward.agent.home import Home
 from fleetward.agent.longpolls import LongPolls
-from fleetward.agent.portwatch import open_watch, watch_in_thread
+from fleetward.agent.portwatch import open_watch, ports_summary, watch_in_thread
+from fleetward.agent.regular import RegularReports
 from fleetward.agent.running import run_loop
 from fleetward.agent.updating import UpdateReport
 from fleetward.agent.watching import Listening
@@ -76,6 +77,18 @@ def watch_ports(home: Home, log: Callable[[str], None], ended: threading.Event) 
         log(f"port watch: {error}")
 
 
+def regular_reports(home: Home, log: Callable[[str], None]) -> RegularReports:
+    """Return what reports to the console, where the host is enrolled."""
+    clock, entropy = SystemClock(), SystemEntropy()
+
+    def once() -> str | None:
+        if not home.is_enrolled:
+            return None
+        return report(home, clock, entropy, ports_summary(home)).error
+
+    return RegularReports(once, entropy, log)
+
+
 def main(arguments: list[str]) -> int:
     """Run the agent at the folder that `arguments` names until a signal ends it."""
     signal.signal(signal.SIGTERM, _end)
@@ -89,7 +102,15 @@ def main(arguments: list[str]) -> int:
     try:
         log(f"agent at {home.path} begins")
         watch_ports(home, log, ended)
-        run_loop(updates(home), SystemClock(), SystemEntropy(), log, wait=listening(home, log))
+        reports = regular_reports(home, log)
+        reports.start()
+        wait = listening(home, log)
+
+        def tell_and_wait(run: UpdateReport | None, pause: timedelta) -> None:
+            reports.wake()
+            wait(run, pause)
+
+        run_loop(updates(home), SystemClock(), SystemEntropy(), log, wait=tell_and_wait)
     except _EndedError:
         log("ended")
     finally:
