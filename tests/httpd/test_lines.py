@@ -366,6 +366,47 @@ def test_a_tls_client_that_reads_late_gets_all_in_order(certificate: Path) -> No
     asyncio.run(main())
 
 
+def test_a_client_that_asks_for_new_keys_and_never_reads_is_cut(certificate: Path) -> None:
+    """TLS 1.3: each KeyUpdate is answered by one; its sender lets the answers fill the buffers.
+
+    Reading then says that it must write first, in each turn of the loop, as long as there is
+    something to read: one client would keep the processor busy.
+    """
+
+    def wants_to_write(count: int) -> bytes:
+        raise ssl.SSLWantWriteError
+
+    async def main() -> None:
+        door = Door(server_context(certificate))
+        door.handshake_timeout = 10
+        async with pumping(door) as (_, port):
+
+            def talk() -> bytes:
+                context = client_context(certificate)
+                with (
+                    socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+                    context.wrap_socket(plain, server_hostname="127.0.0.1") as client,
+                ):
+                    client.sendall(b"hello")
+                    is_patched.wait(10)
+                    with contextlib.suppress(OSError):
+                        client.sendall(b"more")
+                        return client.recv(1)
+                    return b""
+
+            is_patched = threading.Event()
+            talking = asyncio.create_task(asyncio.to_thread(talk))
+            await until(lambda: bool(door.made) and door.made[0].received == b"hello")
+            line = door.made[0].line
+            assert isinstance(line, TlsLine)
+            line._receive = wants_to_write
+            is_patched.set()
+            await until(lambda: "lost" in door.made[0].said)
+            assert await talking == b""
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\x01\x02"])
 def test_a_client_that_does_not_shake_hands_costs_no_protocol(
     certificate: Path, said: bytes

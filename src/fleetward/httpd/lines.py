@@ -37,12 +37,10 @@ More would be read in vain whenever the kernel takes less, and leave the process
 """
 
 _MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
-_NOTHING_YET: Final = (
-    BlockingIOError,
-    InterruptedError,
-    ssl.SSLWantReadError,
-    ssl.SSLWantWriteError,
-)
+_NOTHING_YET: Final = (BlockingIOError, InterruptedError, ssl.SSLWantReadError)
+"""Reading that would have to write first is none of these: a client asks for new keys again and
+again and reads no answer, and would else be asked in vain in each turn of the loop."""
+
 _WOULD_BLOCK: Final = (BlockingIOError, InterruptedError, ssl.SSLWantWriteError)
 
 
