@@ -90,6 +90,26 @@ def test_a_delta_that_is_gone_is_no_end(console: Following) -> None:
     assert computed(console).stage == Stage.DONE
 
 
+def test_a_delta_that_the_repository_lost_is_no_end(console: Following) -> None:
+    _, new = both()
+    for delta in new.deltas.all():
+        blobs = console.origin.repository / "blobs" / "sha256"
+        (blobs / delta.sha256[:2] / delta.sha256).unlink()
+    assert computed(console).stage == Stage.DONE
+
+
+def test_a_fault_of_the_consoles_own_fails_one_comparison(
+    console: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(*_: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(comparing, "compare", faulty)
+    row = computed(console)
+    assert row.stage == Stage.FAILED
+    assert "its log" in row.reason
+
+
 def test_nothing_is_left_on_the_disk(console: Following) -> None:
     computed(console)
     assert not (console.place.folder / comparing.TREES).exists()

@@ -19,6 +19,8 @@ from fleetward.console.catalogue.models import Comparison, Kind, Release, Reposi
 from fleetward.console.catalogue.working import (
     _compare,
     _follow,
+    _leave,
+    _repeat,
     _session,
     open_trust,
     work_for_ever,
@@ -43,6 +45,31 @@ def origin(tmp_path: Path) -> Iterator[Origin]:
 
 def test_without_a_repository_nothing_runs() -> None:
     asyncio.run(asyncio.wait_for(work_for_ever(), timeout=5))
+
+
+def test_a_turn_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
+    stop, turns = threading.Event(), [0]
+
+    def act() -> None:
+        turns[0] += 1
+        if turns[0] == 3:
+            stop.set()
+        raise ZeroDivisionError
+
+    thread = threading.Thread(target=_repeat, args=(act, timedelta(milliseconds=1), stop))
+    thread.start()
+    thread.join(timeout=20)
+    assert turns == [3]
+    assert "the next one tries again" in caplog.text
+
+
+@pytest.mark.django_db
+def test_who_ends_gives_the_lease_up(origin: Origin, tmp_path: Path) -> None:
+    origin.publish()
+    with following(origin, tmp_path / "console") as console:
+        assert console.follower.round()
+        _leave(console.follower)
+        assert Repository.objects.get().leader == ""
 
 
 @pytest.mark.django_db

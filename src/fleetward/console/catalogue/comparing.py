@@ -14,6 +14,7 @@ Deliberately not here: the thread (`working`).
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -41,9 +42,11 @@ from fleetward.console.catalogue.rules.rule import MAX_RULES, words
 from fleetward.core.digest import Sha256
 from fleetward.core.limits import MIB
 from fleetward.deltas import apply_delta, decode_pack
-from fleetward.errors import DigestError, FleetwardError, TrustError
+from fleetward.errors import DigestError, FleetwardError, NotFoundError, TrustError
 from fleetward.wire.layout import blob_path
 from fleetward.wire.tar import FileBegins, FileBytes, FileEnds, TarReader
+
+_log = logging.getLogger(__name__)
 
 READER: Final = 1
 """Version of the readers of rules: results of an older one are computed anew."""
@@ -53,6 +56,9 @@ STUCK: Final = timedelta(minutes=15)
 
 MAX_DELTA: Final = 256 * MIB
 """Bytes of a delta, at most; it is held in memory."""
+
+MAX_MEMORY: Final = 512 * MIB
+"""Bytes that applying a delta may take; where it takes more, the pack is fetched."""
 
 MAX_UNREAD: Final = 50
 """Files named as unread, at most."""
@@ -121,6 +127,10 @@ def work_off_one(place: Workplace) -> bool:
         changes = compare(place, row.old, row.new)
     except FleetwardError as error:
         _end(row, place.clock.now(), Stage.FAILED, reason=str(error))
+    except Exception:  # noqa: BLE001 (whatever it was: this pair fails, and the others are computed)
+        _log.exception("comparing %s with %s failed", row.old, row.new)
+        reason = "the console has a fault here; its log says more"
+        _end(row, place.clock.now(), Stage.FAILED, reason=reason)
     else:
         _end(row, place.clock.now(), Stage.DONE, result=msgspec.to_builtins(changes))
     return True
@@ -194,7 +204,7 @@ def _open_new(place: Workplace, new: Release, before: OpenedTree, folder: Path) 
         return open_pack(place, new, folder)
     try:
         return _applied(place, new, delta, before, folder)
-    except TrustError:
+    except (TrustError, NotFoundError):
         place.disk.remove_tree(folder)
         return open_pack(place, new, folder)
 
@@ -210,6 +220,7 @@ def _applied(
         place.disk.read(blob),
         encoder=delta.encoder or None,
         result_length=new.tree_length,
+        max_memory=MAX_MEMORY,
     )
     return _unpacked(place, pieces, new, folder)
 

@@ -39,8 +39,8 @@ ROW: Final = 1
 MAX_PROBLEM: Final = 2_000
 """Characters of a problem that are kept (a source's words may stand in it)."""
 
-LEASE: Final = timedelta(minutes=5)
-"""How long a process that follows may be silent before another one does."""
+LEASE: Final = timedelta(minutes=2)
+"""How long a process that follows may be silent before another one does, at least."""
 
 
 class Metadata(Protocol):
@@ -55,7 +55,12 @@ class Follower:
     """Follows one repository for this console."""
 
     def __init__(
-        self, open_trust: Callable[[], Metadata], url: str, clock: Clock, process: str
+        self,
+        open_trust: Callable[[], Metadata],
+        url: str,
+        clock: Clock,
+        process: str,
+        lease: timedelta = LEASE,
     ) -> None:
         """Follow `url`.
 
@@ -64,12 +69,14 @@ class Follower:
             url: the repository.
             clock: the wall clock.
             process: a name of this process that no other has.
+            lease: how long it may be silent before another process follows.
         """
         self._open = open_trust
         self._trust: Metadata | None = None
         self._url = url
         self._clock = clock
         self._process = process
+        self._lease = lease
         self._taken: int | None = None
 
     def round(self) -> bool:
@@ -91,7 +98,7 @@ class Follower:
         Repository.objects.get_or_create(pk=ROW, defaults={"url": self._url})
         free = Q(leader=self._process) | Q(leader="") | Q(lease__lt=now) | Q(lease__isnull=True)
         led = Repository.objects.filter(free, pk=ROW)
-        return bool(led.update(leader=self._process, lease=now + LEASE, url=self._url))
+        return bool(led.update(leader=self._process, lease=now + self._lease, url=self._url))
 
     def leave(self) -> None:
         """Give the lease up, so that another process need not wait for its end."""

@@ -21,7 +21,7 @@ from fleetward.adapters.http import HttpSession, HttpSettings
 from fleetward.adapters.proxies import Proxies
 from fleetward.config.console import RepositorySettings
 from fleetward.console.catalogue.comparing import Workplace, work_off_one
-from fleetward.console.catalogue.following import Follower
+from fleetward.console.catalogue.following import LEASE, Follower
 from fleetward.console.database import parse_database
 from fleetward.console.keeping import state_folder
 from fleetward.console.wiring import Wiring, wired
@@ -32,6 +32,9 @@ _log = logging.getLogger(__name__)
 
 TRUST: Final = "repository-trust"
 """The folder of the trust state, below the console's own."""
+
+LEASE_TURNS: Final = 3
+"""How many turns a process that follows may miss before another one does."""
 
 LOOK: Final = timedelta(seconds=1)
 """How often somebody's wish for a comparison is looked for."""
@@ -64,6 +67,7 @@ async def work_for_ever() -> None:
         stop.set()
         for thread in threads:
             await asyncio.to_thread(thread.join, ENDING.total_seconds())
+        await asyncio.to_thread(_leave, follower)
 
 
 def _repeat(act: Callable[[], None], pause: timedelta, stop: threading.Event) -> None:
@@ -71,8 +75,8 @@ def _repeat(act: Callable[[], None], pause: timedelta, stop: threading.Event) ->
         try:
             close_old_connections()
             act()
-        except DatabaseError:
-            _log.exception("the catalogue could not use the database; it tries again")
+        except Exception:  # noqa: BLE001 (whatever it was: the next turn tries again, and the log says it)
+            _log.exception("a turn of the catalogue failed; the next one tries again")
         stop.wait(pause.total_seconds())
     connection.close()
 
@@ -82,6 +86,16 @@ def _follow(follower: Follower, leads: threading.Event) -> None:
         leads.set()
     else:
         leads.clear()
+
+
+def _leave(follower: Follower) -> None:
+    """Give the lease up, so that whoever starts next follows at once."""
+    try:
+        follower.leave()
+    except DatabaseError:
+        _log.warning("the lease of the repository was not given up; it ends by itself")
+    finally:
+        connection.close()
 
 
 def _compare(place: Workplace, leads: threading.Event) -> None:
@@ -99,6 +113,7 @@ def follower_of(wiring: Wiring, repository: RepositorySettings, disk: Disk) -> F
         repository.url,
         wiring.clock,
         process,
+        max(LEASE, LEASE_TURNS * repository.poll),
     )
 
 
