@@ -15,6 +15,7 @@ from fleetward.core.fleet import Network, Relays, Site
 from fleetward.errors import NetworkError, UsageError
 from fleetward.portwatch.firewalls import Format, rules_text
 from fleetward.portwatch.pins import Pins, Role, collapsed, complement, pins_of, resolve_name
+from support.namespaces import two_machines
 
 MADE = datetime(2026, 11, 24, tzinfo=UTC)
 LISTED = Relays(
@@ -174,6 +175,47 @@ def test_an_answer_to_a_client_whose_own_port_is_2967_passes() -> None:
         established = next(i for i, line in enumerate(lines) if "established" in line.lower())
         dropped = next(i for i, line in enumerate(lines) if "drop" in line.lower())
         assert established < dropped
+
+
+KNOCK = """
+import socket, sys
+knocker = socket.socket()
+knocker.settimeout(float(sys.argv[2]))
+print(knocker.connect_ex((sys.argv[1], 2967)))
+"""
+LISTEN = """
+import socket, sys
+listener = socket.create_server(("", 2967))
+print("listens", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.namespaces
+@pytest.mark.nftables
+def test_the_rules_let_clients_in_and_strangers_not(tmp_path: Path) -> None:
+    """A relay with the rules loaded, and a neighbour: first a client of the list, then a stranger."""
+    if which("nft", path="/usr/sbin:/usr/bin:/sbin") is None:
+        pytest.skip("no nft: apt-get install nftables")
+    with two_machines() as (relay, neighbour):
+
+        def load(subnet: str) -> None:
+            file = tmp_path / "rules.nft"
+            file.write_text(rules_text(pins(subnets=(subnet,), listed=Relays()), Format.NFTABLES))
+            nft = ["ip", "netns", "exec", relay.name, "/usr/sbin/nft", "-f", str(file)]
+            subprocess.run(nft, check=True, capture_output=True)
+
+        with relay.start(LISTEN) as listener:
+            try:
+                assert listener.stdout
+                assert listener.stdout.readline() == "listens\n"
+                load("10.77.0.0/24")
+                assert neighbour.run(KNOCK, relay.address, "20") == "0\n"
+                load("192.0.2.0/24")  # the same file again replaces what it set
+                assert neighbour.run(KNOCK, relay.address, "0.5") != "0\n"
+                assert relay.run(KNOCK, "127.0.0.1", "20") == "0\n"
+            finally:
+                listener.terminate()
 
 
 # -- iptables ----------------------------------------------------------------------------------

@@ -192,7 +192,7 @@ def _suricata(pins: Pins) -> Iterator[str]:
         ("udp", "any", _all_but([*relays, *GROUPS]), misled),
     )
     for sid, (protocol, source, target, what) in enumerate(ways, _FIRST_SID):
-        begins = "flags:S,12; " if protocol == "tcp" else "flow:to_server; "
+        begins = "flow:to_server; " + ("flags:S,12; " if protocol == "tcp" else "")
         yield (
             f"alert {protocol} {source} any -> {target} {pins.port} "
             f'(msg:"FLEETWARD {protocol}: {what}"; {begins}'
