@@ -16,9 +16,9 @@ from django.test.utils import CaptureQueriesContext
 from console.cast import add_person, add_site, bearing, signed_in, token_of
 from console.catalogue.repositories import Following, Origin, following
 from console.catalogue.test_comparing import NEW, OLD
-from fleetward.console.catalogue import views
+from fleetward.console.catalogue import api, views
 from fleetward.console.catalogue.comparing import work_off_one
-from fleetward.console.catalogue.models import Channel, Comparison, Release, Stage
+from fleetward.console.catalogue.models import Channel, Comparison, Release, Repository, Stage
 from fleetward.console.fleet.models import Host, ProductState
 from fleetward.console.fleet.standings import HostStanding
 from fleetward.console.organisation.models import Site, User
@@ -250,6 +250,33 @@ def test_a_console_without_a_repository_says_what_to_do() -> None:
     text(client, "/panels/trust/")
 
 
+def test_many_releases_and_moves_come_in_pages(
+    console: Following, viewer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "ROWS", 1)
+    monkeypatch.setattr(views, "MOVES", 1)
+    console.origin.publish(files=OLD, release="r3")
+    console.round()
+    page = text(viewer, "/products/yara/?state=listed")
+    assert "?state=listed&amp;before=3" in page
+    assert "r2" in text(viewer, "/products/yara/?state=listed&before=3")
+    older = re.search(r"\?older=(\d+)#history", page)
+    assert older, "the history goes on"
+    last = text(viewer, f"/products/yara/?older={older[1]}")
+    assert not re.search(r"\?older=\d+#", last)
+    assert "No channel has moved" in text(viewer, "/products/yara/?channel=other")
+
+
+def test_a_clock_that_is_wrong_is_said(console: Following, viewer: Client) -> None:
+    Repository.objects.update(clock_ahead=3 * 86_400)
+    assert "clock is 3 d ahead" in text(viewer, "/trust/")
+    Repository.objects.update(
+        problem_kind="network", problem="no route", problem_since=console.origin.clock.now()
+    )
+    for url in ("/products/", "/trust/"):
+        assert "cannot be followed" in text(viewer, url)
+
+
 def test_the_number_of_queries_does_not_grow(console: Following, viewer: Client) -> None:
     urls = ("/products/", "/products/yara/", "/trust/", "/panels/releases/")
 
@@ -310,6 +337,15 @@ def test_changes_by_the_api(console: Following, program: Client) -> None:
     done = got(program, url)
     assert done["stage"] == "done"
     assert done["changes"]["counts"]["added"] == 1
+
+
+def test_endless_wishes_by_the_api(
+    console: Following, program: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "WAITING", 0)
+    answer = program.get("/api/v1/products/yara/releases/r2/changes?against=r1")
+    assert answer.status_code == 503
+    assert answer["Content-Type"] == "application/problem+json"
 
 
 def test_roles_and_the_repository_by_the_api(console: Following, program: Client) -> None:

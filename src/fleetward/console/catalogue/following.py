@@ -23,6 +23,7 @@ from fleetward.adapters.clock import Clock
 from fleetward.console.catalogue.models import Kind, Repository
 from fleetward.console.catalogue.taking import known_manifests, take_view
 from fleetward.console.catalogue.viewing import Reader
+from fleetward.core.limits import FROZEN_AFTER_INTERVALS
 from fleetward.errors import (
     BusyError,
     DiskError,
@@ -140,7 +141,8 @@ class Follower:
             row = Repository.objects.select_for_update().get(pk=ROW)
             row.checked = now
             if row.issued is not None:
-                row.frozen = now - row.issued > 3 * timedelta(seconds=row.interval)
+                interval = timedelta(seconds=row.interval)
+                row.frozen = now - row.issued > FROZEN_AFTER_INTERVALS * interval
             _set_problem(row, kind, problem, now)
             row.save()
 
