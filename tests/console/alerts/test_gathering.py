@@ -151,6 +151,7 @@ def test_a_retired_host_is_nobody_s_concern() -> None:
 def test_what_happened_on_hosts_is_news_for_a_day(event: str, kind: Kind) -> None:
     for number in range(3):
         host = add_host(number)
+        assert host.key is not None
         for e in range(2):
             Event.objects.create(
                 key=host.key,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -173,7 +174,7 @@ def test_somebody_of_one_site_sees_and_does_nothing_elsewhere(clock: SetClock) -
     assert [row["id"] for row in program.get("/api/v1/alerts").json()["items"]] == [own.pk]
 
 
-def acknowledge(program: Client, pk: int, **said: object):  # noqa: ANN201 (Django's answer)
+def acknowledge(program: Client, pk: int, **said: object) -> Any:  # noqa: ANN401 (Django's answer)
     path = f"/api/v1/alerts/{pk}/acknowledgement"
     return program.post(path, json.dumps(said), content_type="application/json")
 

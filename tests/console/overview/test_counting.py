@@ -129,6 +129,7 @@ def test_a_host_arrives_with_a_release_once_at_its_first_confirmation() -> None:
     rows = Arrival.objects.filter(product="clamav", release=release.name)
     assert rows.aggregate(n=Sum("hosts"))["n"] == 40
     host = Host.objects.first()
+    assert host is not None
     Transition.objects.create(
         host=host, at=NOW, product="clamav", release=release.name, state="confirmed"
     )
