@@ -10,6 +10,7 @@ from fleetward.adapters.clock import SystemClock
 from fleetward.adapters.disk import Disk, SystemDisk
 from fleetward.cli.output import print_json, remarks
 from fleetward.cli.ports_inspect import inspect
+from fleetward.cli.ports_sense import sense
 from fleetward.config.ports import PortsSettings, load_ports_settings
 from fleetward.core.fleet import Relays
 from fleetward.core.portrules import Verdict
@@ -121,6 +122,7 @@ def rules(
 
 
 app.command()(inspect)
+app.command()(sense)
 
 
 def _relays_in(disk: Disk, path: Path) -> Relays:

@@ -1,0 +1,1 @@
+"""The sensor: hears what is said to a port on which nothing should listen."""
