@@ -393,10 +393,15 @@ def test_a_rule_in_another_file_has_moved() -> None:
 
 
 def test_a_name_that_is_there_twice() -> None:
-    rules = RuleSet()
-    for rule in read_yara(b"rule a { condition: true } rule a { condition: false }"):
-        rules.add(rule, "a.yar")
-    assert [key for _, key in rules.rules] == ["a", "a (2)"]
+    """Eicar is in three of ClamAV's databases: a fourth one is added, and none has changed."""
+    one, two, three = (b"Eicar:0:*:aa\n", b"Eicar:0:*:bb\n", b"Eicar:0:*:cc\n")
+    [family] = changed("a.ndb", one + two, three + two + one)
+    assert (family.counts["added"], family.counts["changed"]) == (1, 0)
+    [family] = changed("a.ndb", one + two + three, two)
+    assert (family.counts["removed"], family.counts["changed"]) == (2, 0)
+    [family] = changed("a.ndb", one + two, two + three)
+    assert (family.counts["added"], family.counts["changed"]) == (0, 1)
+    assert not changed("a.ndb", one + one, one + one)
 
 
 def test_counts_are_whole_where_lists_are_cut() -> None:

@@ -295,7 +295,7 @@ def _rules(opened: OpenedTree, paths: list[str], unread: list[str]) -> RuleSet:
             unread.append(f"{words(path)}: {length:,} bytes, over {MAX_FILE:,}")
             continue
         for rule in read_rules(path, opened.read(path)):
-            if len(found.rules) >= MAX_RULES:
+            if found.count >= MAX_RULES:
                 unread.append(f"{words(path)} and what follows: over {MAX_RULES:,} rules")
                 return found
             found.add(rule, path)

@@ -1,7 +1,9 @@
 """What changed between two releases: files by their content, rules by their names."""
 
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Final
 
 from fleetward.console.catalogue.rules.rule import Rule, words
@@ -90,39 +92,61 @@ class Placed:
 
 @dataclass(slots=True)
 class RuleSet:
-    """Rules by family and key; a key that is there twice gets a number."""
+    """Rules by family and key; several may have one key (two databases, or a mistake).
 
-    rules: dict[tuple[str, str], Placed] = field(default_factory=dict)
-    _seen: dict[tuple[str, str], int] = field(default_factory=dict)
+    Attributes:
+        rules: family and key -> the rules, in the order of their files.
+        count: all of them.
+    """
+
+    rules: dict[tuple[str, str], list[Placed]] = field(default_factory=dict)
+    count: int = 0
 
     def add(self, rule: Rule, file: str) -> None:
         """Take a rule up."""
-        key = (rule.family, rule.key)
-        count = self._seen[key] = self._seen.get(key, 0) + 1
-        named = key if count == 1 else (rule.family, f"{rule.key} ({count})")
-        self.rules.setdefault(named, Placed(rule, file))
+        self.rules.setdefault((rule.family, rule.key), []).append(Placed(rule, file))
+        self.count += 1
 
 
 def compare_rules(old: RuleSet, new: RuleSet) -> tuple[Family, ...]:
     """Return what changed, by family; equal rules that only moved between files are counted."""
     found: dict[str, dict[str, list[RuleChange]]] = {}
     for family, key in sorted(old.rules.keys() | new.rules.keys()):
-        before, after = old.rules.get((family, key)), new.rules.get((family, key))
-        for kind, change in _changes(key, before, after):
-            found.setdefault(family, {}).setdefault(kind, []).append(change)
+        before, after = old.rules.get((family, key), []), new.rules.get((family, key), [])
+        for one, other in _pairs(before, after):
+            for kind, change in _changes(key, one, other):
+                found.setdefault(family, {}).setdefault(kind, []).append(change)
     return tuple(_family(name, lists) for name, lists in found.items())
+
+
+def _pairs(
+    before: list[Placed], after: list[Placed]
+) -> Iterator[tuple[Placed | None, Placed | None]]:
+    """Pair the rules of one key: equal ones first, the rest in their order."""
+    equal: dict[Rule, deque[Placed]] = {}
+    for placed in before:
+        equal.setdefault(placed.rule, deque()).append(placed)
+    others = []
+    for placed in after:
+        if equal.get(placed.rule):
+            yield equal[placed.rule].popleft(), placed
+        else:
+            others.append(placed)
+    left = [placed for same in equal.values() for placed in same]
+    yield from zip_longest(left, others)
 
 
 def _changes(
     key: str, before: Placed | None, after: Placed | None
-) -> Iterable[tuple[str, RuleChange]]:
-    if before is None or after is None:
-        placed = after or before
-        assert placed is not None  # noqa: S101 (the key is in one of both)
-        kind = "removed" if after is None else "added"
-        yield kind, RuleChange(key, placed.rule.title, placed.file)
+) -> Iterator[tuple[str, RuleChange]]:
+    if after is None:
+        if before is not None:
+            yield "removed", RuleChange(key, before.rule.title, before.file)
         return
     title = after.rule.title
+    if before is None:
+        yield "added", RuleChange(key, title, after.file)
+        return
     if before.rule.enabled != after.rule.enabled:
         yield "enabled" if after.rule.enabled else "disabled", RuleChange(key, title, after.file)
     what = tuple(_differences(before.rule, after.rule))
