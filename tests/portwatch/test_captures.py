@@ -200,7 +200,7 @@ class TestDamage:
             (struct.pack("<III", 6, 8, 8), "a block claims 8 bytes"),
             (struct.pack("<III", 6, 1 << 30, 0), "a block claims 1,073,741,824 bytes"),
             (struct.pack("<III", 6, 12, 12), "a packet's block has 12 bytes"),
-            (struct.pack("<III", 99, 12, 16), "a block ends with another length"),
+            (struct.pack("<IIIII", 1, 20, 1, 0, 16), "a block ends with another length"),
             (struct.pack("<III", 0x0A0D0D0A, 28, 7) + bytes(16), "a section has no byte order"),
             (
                 struct.pack("<IIIIIIII", 6, 36, 0, 0, 0, 900, 900, 0) + struct.pack("<I", 36),

@@ -94,11 +94,12 @@ class PcapReader:
         quick = QuickLook(self._ports, form.order)
         ports, mask, is_foreign = quick.ports, quick.fragment_mask, quick.is_foreign
         ethertype, ip, last = peek.ethertype, peek.ip + _RECORD_BYTES, len(buffer) - _NEED
+        longest = self._limits.record_bytes
         at = count = 0
         while at <= last:
             length, kind, first, fragment, source, target = unpack(buffer, at + 8)
             end = at + _RECORD_BYTES + length
-            if end > size:
+            if end > size or length > longest:
                 break
             count += 1
             if (
@@ -117,10 +118,12 @@ class PcapReader:
         unpack = struct.Struct(f"{form.order}I").unpack_from
         last = len(buffer) - _NEED
         known = form.link in LINK_NAMES
+        longest = self._limits.record_bytes
         at = count = 0
         while at <= last:
-            end: int = at + _RECORD_BYTES + unpack(buffer, at + 8)[0]
-            if end > size:
+            length = unpack(buffer, at + 8)[0]
+            end = at + _RECORD_BYTES + length
+            if end > size or length > longest:
                 break
             count += 1
             if known:

@@ -33,6 +33,8 @@ _INTERFACE: Final = 1
 _OLD_PACKET: Final = 2
 _SIMPLE_PACKET: Final = 3
 _PACKET: Final = 6
+_CLOSED: Final = frozenset({_INTERFACE, _SIMPLE_PACKET, _OLD_PACKET})
+"""Kinds whose second length is compared: others are passed quickly, or in pieces."""
 _MARK: Final = 0x1A2B3C4D
 _HEAD: Final = 8
 _PACKET_HEAD: Final = 28
@@ -123,10 +125,18 @@ class PcapngReader:
         ports, mask, is_foreign = quick.ports, quick.fragment_mask, quick.is_foreign
         ethertype, ip, last = peek.ethertype, peek.ip + _PACKET_HEAD, len(buffer) - _NEED
         known, count, octets = len(self._interfaces), 0, 0
+        longest = self._limits.record_bytes
         while at <= last:
             kind, length, which, kept, family, first, fragment, source, target = unpack(buffer, at)
             end = at + length
-            if kind != _PACKET or end > size or which >= known or kept + 32 > length or length & 3:
+            if (
+                kind != _PACKET
+                or end > size
+                or which >= known
+                or kept + 32 > length
+                or length & 3
+                or length > longest
+            ):
                 break
             count += 1
             octets += kept
@@ -174,7 +184,8 @@ class PcapngReader:
                 return at
             self._pass_over = at + length - size
             return size
-        if buffer[at + length - 4 : at + length] != buffer[at + 4 : at + 8]:
+        is_closed = buffer[at + length - 4 : at + length] == buffer[at + 4 : at + 8]
+        if not is_closed and kind in _CLOSED:
             return self._damage(at, "a block ends with another length than it begins with")
         if is_packet:
             yield from self._packet(buffer, at, kind, length)
