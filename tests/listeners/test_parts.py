@@ -196,6 +196,25 @@ def test_near_misses_of_packages(dpkg: Path, tmp_path: Path) -> None:
     assert database.find([]) == {}
 
 
+def test_what_is_remembered_of_packages_ends_with_the_next_installation(
+    dpkg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = tmp_path / "running"
+    running.write_bytes(b"x")
+    database = DpkgPackages(Digests(), dpkg)
+    files = [("/opt/new", running)]
+    assert database.find(files) == {}
+    with (dpkg / "honest.list").open("a") as listing:
+        listing.write("/opt/new\n")
+    assert database.find(files) == {}, "dpkg never writes into a list"
+    (dpkg / "new.list").write_text("/.\n/opt/new\n")
+    (dpkg / "honest.list").unlink()
+    assert database.find(files)["/opt/new"].name == "new"
+    monkeypatch.setattr(packages, "MAX_REMEMBERED", 0)
+    assert database.find([("/bin/oldie", running)])["/bin/oldie"].name == "old"
+    assert set(database._owners) == {"/bin/oldie"}
+
+
 class Rpm:
     """Answers as rpm does."""
 
@@ -347,7 +366,7 @@ def test_an_environment_that_passes_descriptors(tmp_path: Path) -> None:
     assert not reader.was_passed(77, (5,))
     for text in ("LISTEN_PID=78\0LISTEN_FDS=2\0", "LISTEN_PID=77\0LISTEN_FDS=x\0", ""):
         (proc / "77" / "environ").write_text(text)
-        assert not reader.was_passed(77, (3,))
+        assert not ProgramReader(proc, Digests()).was_passed(77, (3,))
 
 
 def test_users_without_a_name() -> None:

@@ -14,6 +14,7 @@ import ipaddress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 
@@ -241,6 +242,7 @@ class Survey:
     ephemeral: tuple[int, int] | None = None
 
 
+@lru_cache(maxsize=1_024)
 def reach_of(address: str) -> Reach:
     """Return who can reach a socket that is bound to `address` (an IPv4 or IPv6 address)."""
     parsed = ipaddress.ip_address(address)

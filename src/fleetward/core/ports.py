@@ -40,6 +40,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Final
 
 from fleetward.core.imitation import looks_like
@@ -376,6 +377,7 @@ def _names_of(owner: Owner) -> Iterator[str]:
         yield file_name(owner.script.name)
 
 
+@lru_cache(maxsize=1_024)
 def _imitated(name: str) -> str | None:
     for genuine in _SYMANTEC_PROGRAMS:
         if looks_like(name, genuine) or looks_like(name, genuine.removesuffix(".exe")):

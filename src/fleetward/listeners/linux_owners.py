@@ -40,6 +40,9 @@ PROC: Final = Path("/proc")
 _FIRST_PASSED: Final = 3
 """SD_LISTEN_FDS_START: the first descriptor that a service manager passes on."""
 
+_MOST_PASSED: Final = 1_000_000
+"""Descriptors that a program can have; a longer number is a lie."""
+
 _READ_BYTES: Final = 64 * 1024
 """Of a command line or an environment."""
 
@@ -65,12 +68,13 @@ class LinuxOwners:
             return Owners({})
         holders, hidden = holders_of(frozenset(by_inode), self.proc)
         reader = ProgramReader(self.proc, self.digests)
-        programs = {pid: reader.read(pid) for held in holders.values() for pid, _ in held}
+        holding = {pid for held in holders.values() for pid, _ in held}
+        programs = {pid: reader.read(pid) for pid in sorted(holding)}
         self._add_packages(programs, reader)
         found: dict[BoundSocket, tuple[Owner, ...]] = {}
         for inode, held in holders.items():
             present = [
-                replace(owner, activated=reader.was_passed(pid, descriptors))
+                replace(owner, activated=True) if reader.was_passed(pid, descriptors) else owner
                 for pid, descriptors in held
                 if (owner := programs[pid]) is not None
             ]
@@ -161,6 +165,7 @@ class ProgramReader:
         self._booted = _boot_time(_text(proc / "stat"))
         self._tick = os.sysconf("SC_CLK_TCK")
         self._root = _stat_key(Path("/"))
+        self._passed: dict[int, int] = {}
 
     def read(self, pid: int) -> Owner | None:
         """Return a program without its package; None where it has ended."""
@@ -194,15 +199,17 @@ class ProgramReader:
 
     def was_passed(self, pid: int, descriptors: tuple[int, ...]) -> bool:
         """Return whether a service manager has passed one of `descriptors` to a program."""
-        environment = dict(
-            pair.partition(b"=")[::2]
-            for pair in _bytes(self._proc / str(pid) / "environ").split(b"\0")
-        )
+        if pid not in self._passed:
+            self._passed[pid] = self._count_passed(pid)
+        end = _FIRST_PASSED + self._passed[pid]
+        return any(_FIRST_PASSED <= descriptor < end for descriptor in descriptors)
+
+    def _count_passed(self, pid: int) -> int:
+        variables = _bytes(self._proc / str(pid) / "environ").split(b"\0")
+        environment = dict(pair.partition(b"=")[::2] for pair in variables)
         count, owner = environment.get(b"LISTEN_FDS", b""), environment.get(b"LISTEN_PID", b"")
-        if not count.isdigit() or owner != str(pid).encode():
-            return False
-        last = _FIRST_PASSED + min(int(count), 1_000_000)
-        return any(_FIRST_PASSED <= descriptor < last for descriptor in descriptors)
+        is_meant = count.isdigit() and owner == str(pid).encode()
+        return min(int(count), _MOST_PASSED) if is_meant else 0
 
     def _executable(self, folder: Path) -> Executable | None:
         try:

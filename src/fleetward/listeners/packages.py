@@ -25,6 +25,10 @@ _MERGED: Final = ("/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/")
 """Folders that are links into /usr nowadays; packages may list either path."""
 
 
+MAX_REMEMBERED: Final = 4_096
+"""Paths whose package is remembered: a host that starts programs from ever new paths."""
+
+
 class Packages(Protocol):
     """A package database."""
 
@@ -55,25 +59,44 @@ def other_names(path: str) -> tuple[str, ...]:
 
 
 class DpkgPackages:
-    """Debian's database."""
+    """Debian's database.
+
+    Which package owns a path is remembered until the database's folder changes, as it does with
+    every package that is installed or removed; whether a file is intact is looked at each time.
+    """
 
     def __init__(self, digests: Digests, folder: Path = Path("/var/lib/dpkg/info")) -> None:
         """Read the database in `folder`."""
         self._digests = digests
         self._folder = folder
+        self._read_at = 0
+        self._owners: dict[str, tuple[Path, str] | None] = {}
 
     def find(self, files: Iterable[tuple[str, Path]]) -> dict[str, PackageFile]:
-        """Return the packages of files; one pass through the lists for all of them."""
-        wanted = {name: (path, bytes_at) for path, bytes_at in files for name in other_names(path)}
+        """Return the packages of files; at most one pass through the lists for all of them."""
+        bytes_at = dict(files)
+        self._read_lists(bytes_at)
         found: dict[str, PackageFile] = {}
+        for path, running in bytes_at.items():
+            owner = self._owners[path]
+            if owner is not None:
+                listing, name = owner
+                package = listing.name.removesuffix(".list").partition(":")[0]
+                intact = self._intact(listing, name, running)
+                found[path] = PackageFile(name=package, intact=intact)
+        return found
+
+    def _read_lists(self, paths: Iterable[str]) -> None:
+        changed = self._folder.stat().st_mtime_ns
+        if changed != self._read_at or len(self._owners) > MAX_REMEMBERED:
+            self._owners, self._read_at = {}, changed
+        unknown = [path for path in paths if path not in self._owners]
+        self._owners.update(dict.fromkeys(unknown))
+        wanted = {name: path for path in unknown for name in other_names(path)}
         for listing in sorted(self._folder.glob("*.list")) if wanted else ():
             content = _content(listing)
             for name in [n for n in wanted if b"\n%s\n" % n.encode() in content]:
-                path, bytes_at = wanted.pop(name)
-                package = listing.name.removesuffix(".list").partition(":")[0]
-                intact = self._intact(listing, name, bytes_at)
-                found[path] = PackageFile(name=package, intact=intact)
-        return found
+                self._owners[wanted.pop(name)] = (listing, name)
 
     def _intact(self, listing: Path, name: str, bytes_at: Path) -> bool | None:
         sums = _content(listing.with_suffix(".md5sums"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fleetward.core.listeners import BoundSocket, Listener, Platform, Survey, Unseen
+from fleetward.core.listeners import BoundSocket, Listener, Owner, Platform, Survey, Unseen
 from fleetward.errors import ConfigurationError
 from fleetward.listeners.executables import Digests
 from fleetward.listeners.linux_cgroups import (
@@ -103,8 +103,15 @@ class Surveyor:
         self, sockets: Sequence[BoundSocket], found: Owners, elsewhere: set[BoundSocket]
     ) -> list[Listener]:
         cgroups = self._cgroups(sockets)
+        users = {uid: _user_name(uid) for uid in {one.uid for one in sockets}}
         return [
-            _listener(one, found, cgroups.get(one.cgroup or -1, ""), is_own=one not in elsewhere)
+            _listener(
+                one,
+                found.by_socket.get(one, ()),
+                users[one.uid],
+                cgroups.get(one.cgroup or -1, ""),
+                is_own=one not in elsewhere,
+            )
             for one in sockets
         ]
 
@@ -119,21 +126,22 @@ class Surveyor:
         return paths_by_id(mount, ids)
 
 
-def _listener(one: BoundSocket, found: Owners, cgroup: str, *, is_own: bool) -> Listener:
-    owners = found.by_socket.get(one, ())
-    first = next(iter(owners), None)
-    user = "" if one.uid is None else _user_name(one.uid)
+def _listener(
+    one: BoundSocket, owners: tuple[Owner, ...], user: str, cgroup: str, *, is_own: bool
+) -> Listener:
     return Listener(
         socket=one,
         owners=owners,
-        user=user or (first.user if first else ""),
+        user=user or (owners[0].user if owners else ""),
         unit=unit_of(cgroup),
         container=container_of(cgroup),
         in_own_namespace=is_own,
     )
 
 
-def _user_name(uid: int) -> str:
+def _user_name(uid: int | None) -> str:
+    if uid is None:
+        return ""
     from fleetward.listeners.linux_owners import user_name  # noqa: PLC0415 (pwd is not on Windows)
 
     return user_name(uid)
