@@ -3,6 +3,7 @@
 Idle, this process holds no typer, no rich and no hdiffpatch (docs/benchmarks.md has its memory).
 """
 
+import contextlib
 import signal
 import sys
 import threading
@@ -19,7 +20,7 @@ from fleetward.agent.bell import ThreadBell
 from fleetward.agent.home import Home
 from fleetward.agent.longpolls import LongPolls
 from fleetward.agent.portwatch import open_watch, ports_summary, watch_in_thread
-from fleetward.agent.regular import RegularReports
+from fleetward.agent.regular import INTERVAL, RegularReports
 from fleetward.agent.running import run_loop
 from fleetward.agent.updating import UpdateReport
 from fleetward.agent.watching import Listening
@@ -86,7 +87,10 @@ def regular_reports(home: Home, log: Callable[[str], None]) -> RegularReports:
             return None
         return report(home, clock, entropy, ports_summary(home)).error
 
-    return RegularReports(once, entropy, log)
+    every = INTERVAL
+    with contextlib.suppress(FleetwardError):  # the loop says what is wrong with the settings
+        every = load_agent_settings(home.disk, home.path).report_every
+    return RegularReports(once, entropy, log, every)
 
 
 def main(arguments: list[str]) -> int:

@@ -3,6 +3,7 @@
 import getpass
 import logging
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -64,7 +65,10 @@ def run(
 
     settings = _settings(config, db=db, listen=listen, state=state, url=url)
     _log_to_stderr()
-    bound = bind(*parse_listen(settings.listen))
+    host, port = parse_listen(settings.listen)
+    bound = bind(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    settings = replace(settings, listen=f"{shown}:{bound.getsockname()[1]}")
     with bound:
         start_django(SystemDisk(), Wiring(settings=settings))
         collect_static_files()

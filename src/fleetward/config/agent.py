@@ -163,6 +163,8 @@ class AgentSettings:
         subscriptions: what the host keeps.
         rings: the rings of rollouts that this host is in.
         poll: how long `agent run` waits between checks, jittered by a fifth.
+        report_every: how long it waits between reports to the console, jittered by a fifth; it
+            also reports after each check.
         max_delta_memory: bytes that applying a delta may take; beyond it the pack is fetched.
         max_trial_restarts: restarts of the host during a trial after which it rolls back.
         network: how to connect out.
@@ -175,6 +177,7 @@ class AgentSettings:
     subscriptions: tuple[Subscription, ...] = ()
     rings: tuple[str, ...] = ()
     poll: timedelta = timedelta(minutes=10)
+    report_every: timedelta = timedelta(minutes=1)
     max_delta_memory: int = 256 * MIB
     max_trial_restarts: int = 3
     network: NetworkSettings = field(default_factory=NetworkSettings)

@@ -11,7 +11,7 @@ from fleetward.adapters.disk import Disk, Kind, SystemDisk
 from fleetward.console.database import parse_database
 from fleetward.console.keeping import state_folder
 from fleetward.console.wiring import wired
-from fleetward.errors import ConfigurationError
+from fleetward.errors import ConfigurationError, UsageError
 from fleetward.identity.consoles import ConsoleKeys, load_console_keys, obtain_console_keys
 from fleetward.wire.tokenfile import ConsolePins
 
@@ -54,10 +54,19 @@ def console_keys(disk: Disk | None = None) -> tuple[ConsoleKeys, ...]:
 
 
 def pins(keys: ConsoleKeys) -> ConsolePins:
-    """Return what a host is to believe of this console."""
+    """Return what a host is to believe of this console.
+
+    Raises:
+        UsageError: the console listens on every address and was not told its own URL.
+    """
     settings = wired().settings
     scheme = "https" if settings.is_https() else "http"
     url = settings.url or f"{scheme}://{settings.listen}"
+    if settings.url is None and settings.listen.startswith(("0.0.0.0:", "[::]:")):
+        raise UsageError(
+            f"hosts cannot reach {url}: set `url` in the console's settings, or --url, to the "
+            "address that they use"
+        )
     return ConsolePins(
         console=url.rstrip("/"),
         signing=(keys.public.signing.hex(),),
