@@ -25,7 +25,7 @@ from fleetward.console.audit.models import Entry
 from fleetward.console.notices.models import Channel, Delivery, Level, Notice, State
 from fleetward.console.notices.outbox import announce, deliver_due, try_channel
 from fleetward.console.notices.syslog import MAX_BYTES, framed, message
-from fleetward.console.notices.webhook import NotSent, allowed_address, post, signature
+from fleetward.console.notices.webhook import NotSent, allowed_address, post, secret_of, signature
 from fleetward.console.permissions import Role
 from fleetward.console.wiring import Wiring, rewired, wired
 
@@ -116,7 +116,9 @@ def test_a_webhook_is_signed_so_that_its_receiver_can_check(
     found = re.fullmatch(r"t=(\d+),v1=([0-9a-f]{64})", headers["Fleetward-Signature"])
     assert found
     assert int(found[1]) == int(wiring.clock.now().timestamp())
-    expected = hmac.new(b"shared", found[1].encode() + b"." + body, hashlib.sha256).hexdigest()
+    expected = hmac.new(
+        secret_of("shared").encode(), found[1].encode() + b"." + body, hashlib.sha256
+    ).hexdigest()
     assert found[2] == expected
     assert Delivery.objects.get().state == State.SENT
 
@@ -402,7 +404,9 @@ def test_a_channel_is_added_with_a_secret_of_its_own(browser: Client) -> None:
     assert browser.post(f"{PATH}new/", fields()).status_code == 302
     channel = Channel.objects.get()
     assert len(channel.secret) >= 43
-    assert channel.secret.encode() in browser.get(f"{PATH}{channel.pk}/").content
+    page = browser.get(f"{PATH}{channel.pk}/").content.decode()
+    assert secret_of(channel.secret) in page
+    assert channel.secret not in page, "the row alone signs nothing"
     assert channel.secret not in Entry.objects.latest("seq").after
     assert browser.post(f"{PATH}new/", fields()).status_code == 400, "the name is taken"
     browser.post(f"{PATH}{channel.pk}/", fields(least="3"))

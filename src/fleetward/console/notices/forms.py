@@ -27,7 +27,8 @@ class ChannelForm(forms.Form):
     target = forms.CharField(
         label="Target",
         max_length=500,
-        help_text="https://… · an e-mail address · udp://host:514 or tcp://host:514",
+        help_text="https://… · an e-mail address · udp://host:514, tcp://host:514 or "
+        "tls://host:6514",
     )
     least = forms.TypedChoiceField(
         label="Takes",
@@ -56,7 +57,7 @@ class ChannelForm(forms.Form):
         return values
 
 
-_SCHEMES = {Way.WEBHOOK.value: {"https", "http"}, Way.SYSLOG.value: {"udp", "tcp"}}
+_SCHEMES = {Way.WEBHOOK.value: {"https", "http"}, Way.SYSLOG.value: {"udp", "tcp", "tls"}}
 
 
 def _is_url(text: str, schemes: set[str]) -> bool:

@@ -35,8 +35,9 @@ class Channel(models.Model):
     Attributes:
         name: how people call it.
         way: a `Way`.
-        target: a webhook's URL; an e-mail address; udp://HOST:PORT or tcp://HOST:PORT of a syslog.
-        secret: what a webhook's signature is keyed with; made by the console.
+        target: a webhook's URL; an e-mail address; udp://, tcp:// or tls://HOST:PORT of a syslog.
+        secret: the name that a webhook's secret is derived from (`webhook.secret_of`); the secret
+            itself is in no row.
         least: the least `Level` that it takes.
         is_on: whether it takes any.
     """

@@ -1,7 +1,9 @@
 """A notice on its way: by webhook, e-mail or syslog."""
 
+import contextlib
 import json
 import socket
+import ssl
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -10,7 +12,11 @@ from django.core.mail import EmailMessage, get_connection
 from fleetward.config.console import ConsoleFileSettings, MailSettings
 from fleetward.console.notices.models import Channel, Level, Notice, Way
 from fleetward.console.notices.syslog import framed, message
-from fleetward.console.notices.webhook import NotSent, post, signature
+from fleetward.console.notices.webhook import NotSent, post, secret_of, signature
+
+SYSLOG_PORT = 514
+SYSLOG_TLS_PORT = 6514
+"""Where a syslog listens unless its target says so (RFC 5426, 3.3; RFC 5425, 4.1)."""
 
 SECONDS = 10.0
 """How long a mail server or syslog may take."""
@@ -24,7 +30,7 @@ def send(channel: Channel, notice: Notice, settings: ConsoleFileSettings, now: d
     """
     if channel.way == Way.WEBHOOK:
         body = _document(notice, settings)
-        signed = {"Fleetward-Signature": signature(channel.secret, now, body)}
+        signed = {"Fleetward-Signature": signature(secret_of(channel.secret), now, body)}
         post(channel.target, body, signed, settings.notices)
     elif channel.way == Way.EMAIL:
         _mail(channel.target, notice, settings)
@@ -92,13 +98,21 @@ def _password(mail: MailSettings) -> str:
 
 def _syslog(target: str, notice: Notice, settings: ConsoleFileSettings) -> None:
     parts = urlsplit(target)
-    host, port = parts.hostname or "", parts.port or 514
+    host, port = (
+        parts.hostname or "",
+        parts.port or (SYSLOG_TLS_PORT if parts.scheme == "tls" else SYSLOG_PORT),
+    )
     text = f"{settings.name}: {notice.title}. {notice.body}".strip()
     made = message(Level(notice.level), notice.at, socket.gethostname(), notice.key, text)
     try:
-        if parts.scheme == "tcp":
-            with socket.create_connection((host, port), timeout=SECONDS) as stream:
+        if parts.scheme in {"tcp", "tls"}:
+            with _stream(parts.scheme, host, port, settings) as stream:
                 stream.sendall(framed(made))
+                # RFC 5425, 4.4: an end that is said. A collector that does not answer it has the
+                # message all the same; told again, it would have it twice.
+                if isinstance(stream, ssl.SSLSocket):
+                    with contextlib.suppress(OSError):
+                        stream.unwrap()
             return
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[
             0
@@ -107,3 +121,17 @@ def _syslog(target: str, notice: Notice, settings: ConsoleFileSettings) -> None:
             datagrams.sendto(made, address)
     except OSError as error:
         raise NotSent(f"{host}: {error}"[:300]) from error
+
+
+def _stream(scheme: str, host: str, port: int, settings: ConsoleFileSettings) -> socket.socket:
+    """Return a connection to a syslog; over TLS its certificate must be of the name."""
+    plain = socket.create_connection((host, port), timeout=SECONDS)
+    if scheme == "tcp":
+        return plain
+    bundle = settings.notices.ca_bundle
+    try:
+        context = ssl.create_default_context(cafile=str(bundle) if bundle else None)
+        return context.wrap_socket(plain, server_hostname=host)
+    except OSError:
+        plain.close()
+        raise

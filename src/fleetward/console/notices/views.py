@@ -12,11 +12,12 @@ from fleetward.console.audit.chain import Actor, record
 from fleetward.console.notices.forms import ChannelForm
 from fleetward.console.notices.models import Channel, Delivery, Level, Way
 from fleetward.console.notices.outbox import try_channel
+from fleetward.console.notices.webhook import secret_of
 from fleetward.console.web.asking import AskedByPerson
 from fleetward.console.wiring import wired
 
 SECRET_BYTES = 32
-"""Length of a webhook's secret (forged notices)."""
+"""Length of the name that a webhook's secret is derived from (forged notices)."""
 
 SHOWN = 20
 """Deliveries on the page."""
@@ -54,7 +55,8 @@ def _edit(request: AskedByPerson, edited: Channel) -> HttpResponse:
             messages.success(request, f"{edited} is saved. Press Test to see whether it works.")
             return HttpResponseRedirect(reverse("notices:channels"))
         form.add_error("name", "There is a channel of this name.")
-    words = {"form": form, "channel": edited if edited.pk else None}
+    secret = secret_of(edited.secret) if edited.secret else ""
+    words = {"form": form, "channel": edited if edited.pk else None, "secret": secret}
     return render(request, "notices/channel.html", words, status=400 if form.errors else 200)
 
 
