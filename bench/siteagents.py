@@ -27,7 +27,6 @@ from fleetward.cli.agentd import listening
 from fleetward.config.agent import AgentSettings, Subscription
 from fleetward.core.names import ProductName
 
-
 _SAYING = threading.Lock()
 
 

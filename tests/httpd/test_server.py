@@ -15,6 +15,7 @@ import pytest
 import fleetward.httpd.server as server_module
 from fleetward.errors import ConfigurationError
 from fleetward.httpd.background import ServerThread
+from fleetward.httpd.connection import Connection
 from fleetward.httpd.files import RepositoryHandler
 from fleetward.httpd.limits import KIB, ServerLimits
 from fleetward.httpd.server import Sockets, neighbourhood
@@ -536,3 +537,24 @@ def test_many_slow_clients_do_not_hold_up_a_quick_one() -> None:
         for one in slow:
             assert one.answer().status == 408
         assert server.counters.refused == 100
+
+
+def test_a_bug_in_one_deadline_leaves_the_others_theirs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server whose watch ends would keep every slow client for ever."""
+    sweep = Connection.sweep
+    swept: list[Connection] = []
+
+    def fails_once(connection: Connection, now: float) -> None:
+        swept.append(connection)
+        if len(swept) == 1:
+            raise RuntimeError("a bug")
+        sweep(connection, now)
+
+    monkeypatch.setattr(Connection, "sweep", fails_once)
+    with ServerThread(Echo(), limits=QUICK) as server:
+        for _ in range(2):
+            with Raw(server.url) as client, contextlib.suppress(OSError):
+                assert client.rest() == b""
+    assert "could not be looked at" in caplog.text
