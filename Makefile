@@ -55,9 +55,12 @@ tests/interop/node_modules/.made: tests/interop/package.json
 slow: $(VENV)/.dev
 	FLEETWARD_HYPOTHESIS=slow $(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
 
-# The peers come from Debian's packages; their absence leaves a column empty.
+# The peers come from Debian's packages; their absence leaves a column empty. `ARGS="herd push"` runs
+# some parts alone; the whole site needs root and FLEETWARD_LAB=folder of wanlink.py.
+PEERS := xdelta3 zstd wrk nginx varnishd squid ip ss
+PEER_PACKAGES := xdelta3 zstd wrk nginx-light varnish squid iproute2
 bench: $(VENV)/.dev
-	@command -v xdelta3 zstd wrk nginx >/dev/null || { echo "bench installs its peers: apt-get install xdelta3 zstd wrk nginx-light"; apt-get install -y --no-install-recommends xdelta3 zstd wrk nginx-light; }
+	@command -v $(PEERS) >/dev/null || { echo "bench installs its peers: apt-get install $(PEER_PACKAGES)"; apt-get install -y --no-install-recommends $(PEER_PACKAGES); }
 	$(BIN)/python -m bench $(ARGS)
 
 # -- housekeeping -----------------------------------------------------------------------------------
