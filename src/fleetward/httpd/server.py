@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import enum
 import itertools
+import logging
 import socket
 import ssl
 from collections import Counter
@@ -30,6 +31,7 @@ from fleetward.httpd.pump import HAS_EPOLL, Pump
 from fleetward.httpd.repeats import Repeats
 from fleetward.httpd.tls import TlsFiles
 
+_LOG = logging.getLogger(__name__)
 _DATE_LIFETIME: Final = 1.0
 _ACCEPT_TURNS: Final = 5
 """Turns of the loop after which a connection that was accepted last has its protocol."""
@@ -184,7 +186,11 @@ class Server:
     def _sweep_some(self, left: Iterator[Kept]) -> None:
         now = self._loop.time()
         for connection in itertools.islice(left, _SWEPT_AT_ONCE):
-            connection.sweep(now)
+            try:
+                connection.sweep(now)
+            except Exception:  # noqa: BLE001 (a bug costs one client, not everybody's deadlines)
+                _LOG.exception("a connection could not be looked at")
+                connection.abort()
         pause = self.limits.sweep_interval.total_seconds()
         following = next(left, None)
         if following is None:
