@@ -137,11 +137,16 @@ def scene() -> Generator[Scene]:
 # -- enrolment ---------------------------------------------------------------------------------------
 
 
+def keeps_its_token(scene: Scene) -> bool:
+    """Whether the token file is kept because the console has not decided."""
+    return "enrolment.json" in scene.disk.listing(HOME)
+
+
 def test_a_host_enrols_and_reports(scene: Scene) -> None:
     assert scene.reporter().report(SEEN).way is Way.NOT_ENROLLED
     enrolled = scene.enrol()
     assert (enrolled.standing, enrolled.record) == (Standing.APPROVED, RECORD)
-    assert not enrolling.is_waiting(scene.home)
+    assert not keeps_its_token(scene)
     outcome = scene.report()
     assert (outcome.way, outcome.pending, outcome.error) == (Way.STORED, 0, None)
     said = scene.console.check_ins[0]
@@ -163,7 +168,7 @@ def test_key_and_token_are_private(scene: Scene) -> None:
 def test_a_host_waits_for_approval_and_asks_again(scene: Scene) -> None:
     scene.console.standing = Standing.PENDING
     assert scene.enrol().standing is Standing.PENDING
-    assert enrolling.is_waiting(scene.home)
+    assert keeps_its_token(scene)
     assert scene.report().way is Way.WAITING
     before = scene.console.requests
     assert scene.report().way is Way.WAITING
@@ -171,7 +176,7 @@ def test_a_host_waits_for_approval_and_asks_again(scene: Scene) -> None:
     scene.console.standing = Standing.APPROVED
     scene.clock.advance(checkins.ENROL_INTERVAL)
     assert scene.report().way is Way.STORED
-    assert not enrolling.is_waiting(scene.home)
+    assert not keeps_its_token(scene)
     assert scene.kinds() == ["confirmed"], "what happened while it waited is told"
 
 
@@ -189,7 +194,7 @@ def test_a_refused_host_says_so_and_asks_no_more(scene: Scene) -> None:
     assert scene.enrol().standing is Standing.REFUSED
     outcome = scene.report()
     assert (outcome.way, outcome.error) == (Way.REFUSED, "so it was decided")
-    assert not enrolling.is_waiting(scene.home)
+    assert not keeps_its_token(scene)
 
 
 def test_a_wrong_token_does_not_undo_an_enrolment(scene: Scene) -> None:

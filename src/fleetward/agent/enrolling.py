@@ -94,11 +94,6 @@ def load_enrolled(home: Home) -> Enrolled | None:
         raise ConfigurationError(f"{path} is damaged ({error}): enrol this host again") from error
 
 
-def is_waiting(home: Home) -> bool:
-    """Return whether a token file is kept because the console has not decided."""
-    return _WAITING_FILE in home.disk.listing(home.path)
-
-
 def read_token_file(content: bytes, console: str | None) -> TokenFile:
     """Return a token file, for the console that the operator names.
 
