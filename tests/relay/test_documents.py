@@ -292,7 +292,6 @@ def test_where_there_is_no_room_the_oldest_documents_go(tmp_path: Path) -> None:
         assert upstream.paths()[6:] == [paths[1]]
 
 
-
 @pytest.mark.parametrize("upstream_says", [301, 304, 400, 429, 500, 503])
 def test_whatever_the_upstream_says_a_client_is_told_503(
     tmp_path: Path, upstream_says: int
