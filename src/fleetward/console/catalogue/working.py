@@ -94,8 +94,6 @@ def _leave(follower: Follower) -> None:
         follower.leave()
     except DatabaseError:
         _log.warning("the lease of the repository was not given up; it ends by itself")
-    finally:
-        connection.close()
 
 
 def _compare(place: Workplace, leads: threading.Event) -> None:
