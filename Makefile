@@ -60,7 +60,7 @@ slow: $(VENV)/.dev
 PEERS := xdelta3 zstd wrk nginx varnishd squid ip ss
 PEER_PACKAGES := xdelta3 zstd wrk nginx-light varnish squid iproute2
 bench: $(VENV)/.dev
-	@for peer in $(PEERS); do command -v $$peer >/dev/null || exit 1; done || { echo "bench installs its peers: apt-get install $(PEER_PACKAGES)"; apt-get install -y --no-install-recommends $(PEER_PACKAGES); }
+	@(for peer in $(PEERS); do command -v $$peer >/dev/null || exit 1; done) || { echo "bench installs its peers: apt-get install $(PEER_PACKAGES)"; apt-get install -y --no-install-recommends $(PEER_PACKAGES); }
 	$(BIN)/python -m bench $(ARGS)
 
 # -- housekeeping -----------------------------------------------------------------------------------
