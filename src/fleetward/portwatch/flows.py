@@ -117,7 +117,7 @@ class _Half:
         self.syn_sequence = -1
         self.stream: Stream | None = None
         self.datagrams = 0
-        self.results: tuple[Classified, Classified] | None = None
+        self.results: tuple[Classified | None, Classified | None] | None = None
         self.contradictions = 0
         self.dropped = 0
 
@@ -192,7 +192,10 @@ class FlowTable:
                     if half is None or flags & _CONTROLS:
                         shape = (ip_id, window, total, bool(fragment & 0x4000))
                         half = self._control(key, when, number, flags, shape)
-                    self._count(half, when, wire)
+                    half.packets += 1
+                    half.octets += wire
+                    half.last = when
+                    self.packets += 1
                     if content and half.results is None:
                         self._content(half, number + (flags >> 1 & 1), content)
                 return
@@ -263,9 +266,8 @@ class FlowTable:
             half.datagrams += 1
             asked = classify_payload(Transport.UDP, content, half.target[1])
             told = classify_answer(content)
-            if half.results is not None:
-                asked, told = worse(half.results[0], asked), worse(half.results[1], told)
-            half.results = (asked, told)
+            before = half.results or (None, None)
+            half.results = (_worst(before[0], asked), _worst(before[1], told))
 
     # -- opening and closing ---------------------------------------------------------------------
 
@@ -327,8 +329,7 @@ class FlowTable:
         self._held -= stream.cost
         content = stream.close()
         if content:
-            asked = classify_payload(Transport.TCP, content, half.target[1])
-            half.results = (asked, classify_answer(content))
+            half.results = _results(half, content)
         half.contradictions, half.dropped = stream.contradictions, stream.dropped
         half.stream = None
 
@@ -350,6 +351,23 @@ class FlowTable:
 
 
 _unpack_plain = _PLAIN.unpack_from
+
+
+def _results(half: _Half, content: bytes) -> tuple[Classified | None, Classified | None]:
+    """Return what a stream is as a question and as an answer, as far as either can count."""
+    other = half.flow.other if half.flow.one is half else half.flow.one
+    is_client = half.asked or (other is not None and other.answered)
+    is_server = not half.asked and (half.answered or (other is not None and other.asked))
+    asked = told = None
+    if not is_server:
+        asked = classify_payload(Transport.TCP, content, half.target[1])
+    if not is_client:
+        told = classify_answer(content)
+    return asked, told
+
+
+def _worst(before: Classified | None, now: Classified) -> Classified:
+    return now if before is None else worse(before, now)
 
 
 def _shape(port: int, shape: tuple[int, int, int, bool], again: float | None = None) -> SynShape:

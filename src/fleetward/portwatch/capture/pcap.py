@@ -108,7 +108,7 @@ class PcapReader:
                 or first != _PLAIN_IPV4
                 or kind != ethertype
                 or fragment & mask
-            ) and not is_foreign(buffer, at + ip, first):
+            ) and (first == _PLAIN_IPV4 or not is_foreign(buffer, at + ip, first)):
                 yield form.frame(buffer, at, end)
             at = end
         return self._counted(buffer, at, count, form)

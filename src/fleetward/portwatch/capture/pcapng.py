@@ -146,7 +146,7 @@ class PcapngReader:
                 or first != _PLAIN_IPV4
                 or family != ethertype
                 or fragment & mask
-            ) and not is_foreign(buffer, at + ip, first):
+            ) and (first == _PLAIN_IPV4 or not is_foreign(buffer, at + ip, first)):
                 yield self._frame(buffer, at, self._interfaces[which])
             at = end
         self.log.packets += count
