@@ -271,6 +271,25 @@ def test_an_operator_agrees_to_what_listens_now() -> None:
     assert agreed.unexpected == 0
 
 
+def test_the_agreement_reaches_a_watch_that_is_running() -> None:
+    scene = Scene()
+    scene.look()
+    scene.look(owner())
+    relearn(scene.home)
+    scene.look(owner(pid=78))
+    agreed = ports_summary(scene.home)
+    assert agreed is not None
+    assert agreed.unexpected == 0
+
+
+def test_the_console_asks_in_vain_where_the_watch_is_off() -> None:
+    scene = Scene()
+    with scene.disk.create(HOME / "ports.toml") as file:
+        file.write(b"watch = false")
+    with pytest.raises(ConfigurationError, match="is off"):
+        list_again(scene.home)
+
+
 def test_the_console_asks_for_every_listener_anew() -> None:
     scene = Scene()
     assert list_again(scene.home) == "nothing listens on the watched ports"

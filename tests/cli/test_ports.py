@@ -193,12 +193,15 @@ def test_rules_from_the_list_that_an_agent_has_verified(
         assert run(["origin", "relays", repo, str(listed), "--keys", keys]) == 0
         assert run(["agent", "update", home]) == 0
     capsys.readouterr()
+    assert run(["ports", "accept", home]) == 0
+    assert "the baseline has 0 listeners" in capsys.readouterr().err
+    assert run(["ports", "accept", str(tmp_path)]) == 12
     assert run(["ports", "rules", "--format", "suricata", "--home", home, "--role", "host"]) == 0
     assert "192.0.2.7/32" in capsys.readouterr().out
     assert run(["ports", "rules", "--format", "nftables", "--home", str(tmp_path)]) == 12
 
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["ports", "show"], ["ports", "rules"]):
+    for words in (["ports", "show"], ["ports", "rules"], ["ports", "accept"]):
         assert run([*words, "--help"]) == 0
         assert "Example" in capsys.readouterr().out

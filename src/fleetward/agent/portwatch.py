@@ -1,6 +1,7 @@
 """The port watch of an agent: look cheaply, look closely on change, tell what changed.
 
-    HOME/ports.toml           settings, the operator's (config.ports); the defaults watch 2967
+    HOME/ports.toml           settings, the operator's (config.ports), read at the start; the
+                              defaults watch 2967
     HOME/ports/watch.json     what is known: the baseline, verdicts, what was told
     HOME/ports/relist         there while the console waits for every listener anew
 
@@ -43,7 +44,7 @@ from fleetward.core.portchanges import (
 )
 from fleetward.core.ports import Judged, judge
 from fleetward.core.status import PortsSummary
-from fleetward.errors import BusyError, DocumentError, FleetwardError
+from fleetward.errors import BusyError, ConfigurationError, DocumentError, FleetwardError
 from fleetward.listeners.surveying import Surveyor, surveyor_here
 from fleetward.wire.documents import decode_json, encode_json
 from fleetward.wire.ports import event_of, summary_of
@@ -145,7 +146,7 @@ class PortWatch:
         return is_closing or self.clock.monotonic() - self._looked >= self.settings.refresh
 
     def _tell(self, judged: tuple[Judged, ...], *, is_asked: bool) -> tuple[Observation, ...]:
-        before = self._watched if self._watched is not None else load_watched(self.home)
+        before = load_watched(self.home)  # an operator may have agreed to something meanwhile
         now = self.clock.now()
         limits = replace(LIMITS, settle=self.settings.settle)
         after, told = observe(before, judged, now, limits)
@@ -177,8 +178,11 @@ def list_again(home: Home) -> str:
     The events wait for the watch's own thread: whoever does directives holds the spool.
 
     Raises:
+        ConfigurationError: the port watch is off, or its settings are wrong.
         DiskError: the request could not be kept.
     """
+    if not agent_ports_settings(home.disk, home.path).watch:
+        raise ConfigurationError("the port watch is off on this host (ports.toml: watch = false)")
     home.disk.make_folder(home.path / FOLDER)
     write_file(home.disk, _relist_path(home), b"")
     known = load_watched(home).known

@@ -76,6 +76,24 @@ def show(
 
 
 @app.command()
+def accept(
+    home: Annotated[Path, typer.Argument(metavar="HOME", help="The agent's folder.")],
+) -> None:
+    """Agree to what listens now: an agent's baseline is what its port watch knows at this moment.
+
+    What is suspicious stays unexpected; a rule in HOME/ports.toml may excuse it.
+
+    Example: fleetward ports accept /var/lib/fleetward
+    """
+    from fleetward.agent.home import Home  # noqa: PLC0415 (for `accept` alone)
+    from fleetward.agent.portwatch import relearn  # noqa: PLC0415 (for `accept` alone)
+
+    agent_home = Home(SystemDisk(), home.absolute())
+    agent_home.require()
+    remarks.print(f"the baseline has {relearn(agent_home)} listeners", highlight=False)
+
+
+@app.command()
 def rules(
     language: Annotated[Format, typer.Option("--format", help="Of which firewall or sensor.")],
     relays: Annotated[

@@ -10,6 +10,8 @@
     port = 3142
     package = "apt-cacher-ng"
 
+An agent reads its file when it starts.
+
 Deliberately not here: what a rule means (core.portrules), what is thought of listeners (core.ports).
 """
 
