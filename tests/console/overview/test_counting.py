@@ -47,13 +47,13 @@ def test_every_host_with_a_product_is_counted_once() -> None:
     assert Health.objects.aggregate(n=Sum("hosts"))["n"] == 160
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_hosts_at_risk_are_those_with_a_product_that_is_not_protected(seed: int) -> None:
     """Two ways of counting agree: by states in Python, and by hosts in the database.
 
     States are thrown about at random: every state, releases that no channel names, none at all.
     """
-    generate(NOW, Plan(hosts=90, silent=0.2, frozen=0.3, unprotected=0.05, minutes=()), seed)
+    generate(NOW, Plan(hosts=40, silent=0.2, frozen=0.3, unprotected=0.05, minutes=()), seed)
     dice = random.Random(seed)
     states = ("confirmed", "trial", "rolled-back", "rejected", "none", "staging", "unprotected")
     for row in ProductState.objects.all():

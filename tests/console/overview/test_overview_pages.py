@@ -16,6 +16,7 @@ from fleetward.console.catalogue.models import Channel
 from fleetward.console.fleet.models import ProductState
 from fleetward.console.organisation.models import Site
 from fleetward.console.overview.counting import count
+from fleetward.console.overview.models import Counted, Health, Tally
 from fleetward.console.permissions import Role, Scope
 from fleetward.console.wiring import rewired
 from support.fakes import START
@@ -58,14 +59,24 @@ def test_a_fleet_that_is_well(browser: Client) -> None:
 
 
 def test_one_host_in_many_is_never_rounded_away(browser: Client) -> None:
-    """One unprotected host of 2,000 must not be shown as 100 %."""
-    generate(START, Plan(hosts=2_000, silent=0, frozen=0, behind=0, unprotected=0, minutes=()))
-    row = ProductState.objects.filter(product="clamav").first()
-    assert row is not None
-    ProductState.objects.filter(pk=row.pk).update(state="unprotected", release="")
+    """One unprotected host of 50,000 must not be shown as 100 %."""
+    generate(START, Plan(hosts=1, minutes=()))
+    Counted.objects.create(pk=1, at=START, seconds=1.0)
+    Health.objects.create(hosts=50_000, at_risk=1, bare=0, silent=0)
+    for product, bad in (("clamav", 1), ("suricata", 0)):
+        for freshness, hosts in (("current", 50_000 - bad), ("unprotected", bad)):
+            Tally.objects.create(
+                product=product,
+                channel="stable",
+                release="r1" if freshness == "current" else "",
+                seq=1,
+                freshness=freshness,
+                hosts=hosts,
+            )
     page = see(browser)
-    assert "1,999 of 2,000 hosts are protected" in page
+    assert "49,999 of 50,000 hosts are protected" in page
     assert "99.9<small> %</small>" in page
+    assert "49,999 of 50,000 hosts protected, 99.9 %" in page
     assert page.index("clamav</h2>") < page.index("suricata</h2>")
 
 
