@@ -10,6 +10,7 @@ import pytest
 from fleetward.core.digest import sha256_of
 from fleetward.httpd.background import ServerThread
 from fleetward.httpd.files import RepositoryHandler
+from fleetward.relay.documents import Unkept
 from httpd.rawhttp import get
 from httpd.sample_repository import (
     CHANNEL,
@@ -385,3 +386,47 @@ def test_a_relay_of_a_relay(tmp_path: Path) -> None:
         assert origin.counters.requests == 3
         write(tmp_path / "repository", NEXT_ROOT, b"{root 2}")
         assert get(child.url, NEXT_ROOT).status == 404
+
+
+# -- where the disk takes nothing ----------------------------------------------------------------
+
+
+def test_documents_that_cannot_be_kept_cross_the_wan_once_all_the_same(tmp_path: Path) -> None:
+    """The disk is full: two hundred hosts must not fetch each document by themselves."""
+    files = {NEXT_ROOT: b"root", "/metadata/7.snapshot.json": SNAPSHOT}
+    with (
+        Upstream(serving(files)) as upstream,
+        start(tmp_path, upstream.url, revalidate_interval=timedelta(hours=1)) as relay,
+    ):
+        (tmp_path / "metadata").write_bytes(b"a file where a folder should be")
+        for _ in range(5):
+            assert get(relay.url, NEXT_ROOT).body == b"root"
+            assert get(relay.url, "/metadata/7.snapshot.json", "Range: bytes=0-3").status == 206
+        assert sorted(upstream.paths()) == sorted(files)
+        assert relay.status()["disk_errors"] == 2
+        files[NEXT_ROOT] = b"mended"
+        assert get(relay.url, NEXT_ROOT, "Cache-Control: no-cache").body == b"mended"
+        assert get(relay.url, NEXT_ROOT).body == b"mended"
+        (tmp_path / "metadata").unlink()
+        del files[NEXT_ROOT]
+        relay.relay.handler._documents._asked.clear()
+        assert get(relay.url, NEXT_ROOT, "Cache-Control: no-cache").body == b"mended"
+        files[NEXT_ROOT] = b"kept"
+        relay.relay.sources.absent.forget(NEXT_ROOT[1:])
+        relay.relay.handler._documents._asked.clear()
+        assert get(relay.url, NEXT_ROOT, "Cache-Control: no-cache").body == b"kept"
+        assert (tmp_path / NEXT_ROOT[1:]).read_bytes() == b"kept"
+        assert relay.relay.handler._documents._unkept.get(NEXT_ROOT[1:]) is None
+
+
+def test_documents_in_memory_are_bounded_also_where_they_are_empty() -> None:
+    unkept = Unkept(10_000)
+    for number in range(100):
+        unkept.put(f"metadata/{number}.root.json", b"")
+        unkept.put("metadata/1.snapshot.json", bytes(1000 + number))
+    assert len(unkept._contents) < 20
+    assert unkept.get("metadata/99.root.json") == b""
+    assert unkept.get("metadata/0.root.json") is None
+    unkept.put("metadata/2.snapshot.json", bytes(20_000))
+    assert unkept.get("metadata/2.snapshot.json") is None
+    assert unkept._bytes == 0

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import math
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,9 @@ from fleetward.wire.layout import TIMESTAMP_PATH, RepositoryPath
 _FREED_SHARE: Final = 0.1
 """Of all documents' bytes: what is removed at once, so that the folder is not walked each time."""
 
+_NAME_BYTES: Final = 512
+"""What a document in memory costs beside its content, so that empty ones are bounded too."""
+
 
 class DocumentCache:
     """Answers for `N.ROLE.json` and targets."""
@@ -45,16 +49,17 @@ class DocumentCache:
         self._counters = sources.counters
         self._absent = sources.absent
         self._flights: Flights[str, Outcome] = Flights()
+        self._unkept = Unkept(self._limits.max_unkept_bytes)
         self._asked: dict[str, float] = {}
 
     def answer(self, request: Request, path: RepositoryPath) -> Answer:
         """Return the answer to GET or HEAD of a document."""
         is_again = wants_revalidation(request) and self._may_ask_again(path.path)
         if not is_again:
-            kept = self._files.respond(request, path)
+            kept = self._known(request, path)
             if kept is not None:
                 self._hit()
-                if wants_revalidation(request):
+                if wants_revalidation(request) or self._unkept.get(path.path) is not None:
                     return kept
                 return self._files.repeatable(kept, path, self._hit)
             if self._absent.knows(path.path):
@@ -84,7 +89,9 @@ class DocumentCache:
             DiskError: the disk is failing.
         """
         path, digest = hint.path, hint.digest
-        kept = await asyncio.to_thread(self._shelf.read, path.path)
+        kept = self._unkept.get(path.path)
+        if kept is None:
+            kept = await asyncio.to_thread(self._shelf.read, path.path)
         if kept is not None and (digest is None or sha256_of(kept) == digest):
             return kept
         flight = self._flights.join(path.path, lambda: self._fetch(path))
@@ -111,17 +118,17 @@ class DocumentCache:
         try:
             outcome = await asyncio.shield(flight)
         except (NetworkError, DigestError):
-            return self._files.respond(request, path) or UNAVAILABLE
+            return self._known(request, path) or UNAVAILABLE
         if not isinstance(outcome, Fetched):
-            return self._files.respond(request, path) or not_found(path)
-        content = outcome.content
-        etag = etag_of(path, content)
-        return represent(
-            select(request.method, request.headers, etag, len(content)),
-            file_headers(path, etag),
-            len(content),
-            lambda first, count: content[first : first + count],
-        )
+            return self._known(request, path) or not_found(path)
+        return _respond(request, path, outcome.content)
+
+    def _known(self, request: Request, path: RepositoryPath) -> Response | None:
+        """Return the answer from disk or memory, where upstream has nothing better."""
+        unkept = self._unkept.get(path.path)
+        if unkept is not None:
+            return _respond(request, path, unkept)
+        return self._files.respond(request, path)
 
     async def _fetch(self, path: RepositoryPath) -> Outcome:
         outcome = await self._sources.fetch(
@@ -131,10 +138,12 @@ class DocumentCache:
             self._absent.note(path.path)
         elif isinstance(outcome, Fetched):
             self._absent.forget(path.path)
+            self._unkept.forget(path.path)
             try:
                 await asyncio.to_thread(self._shelf.keep, path.path, outcome.content)
             except DiskError:
                 self._counters.disk_errors += 1
+                self._unkept.put(path.path, outcome.content)
         return outcome
 
     async def stop(self) -> None:
@@ -142,9 +151,49 @@ class DocumentCache:
         await self._flights.cancel()
 
 
+def _respond(request: Request, path: RepositoryPath, content: bytes) -> Response:
+    etag = etag_of(path, content)
+    return represent(
+        select(request.method, request.headers, etag, len(content)),
+        file_headers(path, etag),
+        len(content),
+        lambda first, count: content[first : first + count],
+    )
+
+
 def wants_revalidation(request: Request) -> bool:
     """Return whether the client asks not to be answered from a cache."""
     return b"no-cache" in request.headers.get(b"cache-control", b"").lower()
+
+
+class Unkept:
+    """Documents that the disk did not take, in memory; the oldest go first.
+
+    Without them, each host would make the relay fetch them anew as long as the disk is full.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._contents: OrderedDict[str, bytes] = OrderedDict()
+
+    def get(self, path: str) -> bytes | None:
+        """Return a document, or None."""
+        return self._contents.get(path)
+
+    def put(self, path: str, content: bytes) -> None:
+        """Take a document, and let others go for it."""
+        self.forget(path)
+        self._contents[path] = content
+        self._bytes += len(content) + _NAME_BYTES
+        while self._bytes > self._max_bytes:
+            self.forget(next(iter(self._contents)))
+
+    def forget(self, path: str) -> None:
+        """Let a document go; nothing where it is not there."""
+        gone = self._contents.pop(path, None)
+        if gone is not None:
+            self._bytes -= len(gone) + _NAME_BYTES
 
 
 class DocumentShelf:

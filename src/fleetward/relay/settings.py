@@ -38,6 +38,7 @@ class RelayLimits:
         revalidate_interval: how often a client's `no-cache` may cause an upstream request.
         max_document_bytes: one metadata or target file (endless data).
         max_documents_bytes: all of them on disk; beyond it they are served and not kept.
+        max_unkept_bytes: those that the disk did not take, in memory.
         document_deadline: the whole of one document, however it trickles (slow retrieval).
         max_upstream_requests: documents being asked for at once; 503 beyond.
         max_fills: blobs being filled at once; 503 beyond.
@@ -84,6 +85,7 @@ class RelayLimits:
     revalidate_interval: timedelta = timedelta(seconds=2)
     max_document_bytes: int = 5 * MIB
     max_documents_bytes: int = 256 * MIB
+    max_unkept_bytes: int = 16 * MIB
     document_deadline: timedelta = timedelta(seconds=60)
     max_upstream_requests: int = 64
     max_fills: int = 32
