@@ -58,3 +58,33 @@ def test_a_file_waits_for_what_the_transport_still_holds(tmp_path: Path) -> None
     reader.join()
     far.close()
     assert bytes(got) == b"a" * 30_000 + b"b" * 30_000 + b"head" + LARGE[5:]
+
+
+class Holding(asyncio.Transport):
+    """Holds what it gets, as for a client that does not read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[object] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.held.append(data)
+
+
+def test_clients_that_read_one_document_slowly_share_its_bytes() -> None:
+    """A thousand connections ask for one document and do not read: it is in memory once."""
+
+    async def main() -> None:
+        loop, document, small = asyncio.get_running_loop(), bytes(5_000_000), bytes(1000)
+        for _ in range(3):
+            transport = Holding()
+            outlet = Outlet(loop, transport, ServerLimits(), ServerCounters())
+            outlet.write([b"head", small, b"head", document])
+            assert transport.held == [b"head" + small + b"head", document]
+            assert transport.held[1] is document
+            assert outlet.written == 5_001_008
+            outlet.write([b"head", small])
+            outlet.write([])
+            assert transport.held[2:] == [b"head" + small]
+
+    asyncio.run(main())

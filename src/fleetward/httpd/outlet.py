@@ -17,6 +17,10 @@ from fleetward.httpd.sending import DuplicateSocket, FileSender
 
 _PIECE: Final = 256 * 1024
 
+_APART_BYTES: Final = 16 * 1024
+"""A longer body is not copied behind its head: clients that read it slowly then share one copy, as
+many as they are, in place of one each (a thousand connections and one big document)."""
+
 
 class Outlet:
     """Writes for one connection.
@@ -61,11 +65,14 @@ class Outlet:
 
     def write(self, pieces: list[bytes]) -> None:
         """Give `pieces` to the transport and empty the list."""
-        if pieces:
-            joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces.clear()
-            self.written += len(joined)
-            self._transport.write(joined)
+        if not pieces:
+            return
+        apart = pieces.pop() if len(pieces) > 1 and len(pieces[-1]) > _APART_BYTES else b""
+        for data in (pieces[0] if len(pieces) == 1 else b"".join(pieces), apart):
+            if data:
+                self.written += len(data)
+                self._transport.write(data)
+        pieces.clear()
 
     def pause(self) -> None:
         """Note that the transport holds enough (asyncio's `pause_writing`)."""
