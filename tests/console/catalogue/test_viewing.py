@@ -50,7 +50,7 @@ class Watcher:
         view = self.host.refresh(self.url)
         reader = Reader(view, known_manifests())
         read = {name: reader.product(name) for name in view.products()}
-        reader.see_fleet()
+        reader.relays()
         take_view(view, read, self.host.clock.now())
         self.unreadable = reader.unreadable
         return read

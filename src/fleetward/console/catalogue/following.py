@@ -23,6 +23,7 @@ from fleetward.adapters.clock import Clock
 from fleetward.console.catalogue.models import Kind, Repository
 from fleetward.console.catalogue.taking import known_manifests, take_view
 from fleetward.console.catalogue.viewing import Reader
+from fleetward.console.relays.listing import take_signed
 from fleetward.core.limits import FROZEN_AFTER_INTERVALS
 from fleetward.errors import (
     BusyError,
@@ -118,8 +119,10 @@ class Follower:
             return ""
         reader = Reader(view, known_manifests())
         read = {name: reader.product(name) for name in view.products()}
-        reader.see_fleet()  # so that the expiry of its role is known
-        take_view(view, read, self._clock.now())
+        listed, now = reader.relays(), self._clock.now()
+        take_view(view, read, now)
+        if listed is not None:
+            take_signed(listed, now)
         # What could not be read is tried again, also where nothing is new.
         self._taken = None if reader.unreadable else stamp.version
         return " ".join(reader.unreadable)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from fleetward.core.digest import Sha256
 from fleetward.core.documents import Channel, Floor, Manifest, Policy
+from fleetward.core.fleet import Relays
 from fleetward.core.names import ChannelName, ProductName, ReleaseName, parse_release
 from fleetward.errors import ConfigurationError, FleetwardError, TrustError, UsageError
 from fleetward.trust.client import VerifiedView
@@ -77,12 +78,16 @@ class Reader:
         problem = " ".join(self.unreadable[before:])
         return ProductReading(floor, policy, frozenset(names), manifests, channels, problem)
 
-    def see_fleet(self) -> None:
-        """Read the role `fleet`, for its expiry alone. Raises as `product`."""
+    def relays(self) -> Relays | None:
+        """Return the fleet's signed list of relays; None where it cannot be read.
+
+        An empty list where none is signed. Raises as `product`.
+        """
         try:
-            self.view.relays()
+            return self.view.relays() or Relays()
         except TrustError as error:
             self._note("fleet", error)
+            return None
 
     def _manifest(self, product: ProductName, release: ReleaseName) -> Signed | None:
         try:
