@@ -260,6 +260,8 @@ def test_which_database_a_machine_has(dpkg: Path, tmp_path: Path) -> None:
     assert isinstance(packages_here(Digests(), tmp_path / "r"), RpmPackages)
     assert NoPackages().find([("/x", dpkg)]) == {}
     assert packages._content(dpkg / "none") == b""
+    (dpkg / "empty.list").write_bytes(b"")
+    assert packages._lines_among(dpkg / "empty.list", ["/x"]) == []
 
 
 # -- files -------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ Deliberately not here: diversions and alternatives; a file that was put there by
 owner.
 """
 
+import mmap
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -94,8 +95,7 @@ class DpkgPackages:
         self._owners.update(dict.fromkeys(unknown))
         wanted = {name: path for path in unknown for name in other_names(path)}
         for listing in sorted(self._folder.glob("*.list")) if wanted else ():
-            content = _content(listing)
-            for name in [n for n in wanted if b"\n%s\n" % n.encode() in content]:
+            for name in _lines_among(listing, list(wanted)):
                 self._owners[wanted.pop(name)] = (listing, name)
 
     def _intact(self, listing: Path, name: str, bytes_at: Path) -> bool | None:
@@ -107,9 +107,28 @@ class DpkgPackages:
         return sums[at - 32 : at].decode("ascii", "replace") == own
 
 
+def _lines_among(listing: Path, names: list[str]) -> list[str]:
+    """Return which of `names` are lines of a list, but for its first, which is always `/.`.
+
+    Mapped, not read: some lists have megabytes, and an agent would keep the memory for years.
+    """
+    try:
+        with (
+            listing.open("rb") as stream,
+            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as m,
+        ):
+            return [name for name in names if _has_line(m, b"\n" + name.encode())]
+    except (OSError, ValueError):  # gone, or empty
+        return []
+
+
+def _has_line(content: mmap.mmap, line: bytes) -> bool:
+    return content.find(line + b"\n") >= 0 or content[-len(line) :] == line
+
+
 def _content(path: Path) -> bytes:
     try:
-        return b"\n" + path.read_bytes() + b"\n"
+        return path.read_bytes()
     except OSError:
         return b""
 
