@@ -480,6 +480,22 @@ def test_a_disk_with_too_little_space_is_left_alone(tmp_path: Path) -> None:
         assert relay.status()["disk_errors"] == 0
 
 
+def test_what_lingers_keeps_nothing_new_from_coming(tmp_path: Path) -> None:
+    """A site takes more deltas than `max_fills` while its relay's disk is full."""
+    contents = [b"delta %d" % number for number in range(10)]
+    files = {blob_url(content): content for content in contents}
+    with (
+        Upstream(serving(files)) as upstream,
+        short_of_space(tmp_path, upstream.url, max_fills=1) as relay,
+    ):
+        for url, content in list(files.items())[:8]:
+            assert get(relay.url, url).body == content
+            wait_until(lambda: relay.status()["filling"] == 0)
+        assert get(relay.url, blob_url(contents[0])).body == contents[0]
+        assert get(relay.url, blob_url(contents[9])).status == 503
+        assert len(upstream.asked) == 8
+
+
 def test_memory_for_blobs_is_bounded(tmp_path: Path) -> None:
     """A blob that is too long for it is answered 503, and not asked for each time."""
     with (

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from fleetward.core.digest import Sha256
 from fleetward.errors import DiskError, NetworkError, NotFoundError
@@ -25,6 +26,10 @@ from fleetward.relay.fill import Fill, FillGround, FillReader, NoRoomError
 from fleetward.relay.flights import Flights
 from fleetward.relay.sources import Verdict, verdict_of
 from fleetward.wire.layout import RepositoryPath, blob_path
+
+_LINGERING: Final = 8
+"""Times `RelayLimits.max_fills`: what has come, is not kept and can still be had holds a descriptor
+each, and must not keep new blobs from coming."""
 
 
 @dataclass(slots=True)
@@ -131,7 +136,8 @@ class BlobCache:
         return len(self._heads) < self._limits.max_upstream_requests
 
     def _may_fill(self) -> bool:
-        return len(self._fills) < self._limits.max_fills
+        most = self._limits.max_fills
+        return self.filling < most and len(self._fills) < _LINGERING * most
 
     @property
     def _is_disk_full(self) -> bool:
