@@ -3,8 +3,10 @@
 import json
 import os
 import resource
+import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -17,8 +19,11 @@ from queue import Queue
 from typing import Self
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from fleetward.adapters.clock import SystemClock
+from fleetward.cli import ports_sense
 from fleetward.core.listeners import Transport
 from fleetward.core.portclass import Classified, TrafficClass
 from fleetward.core.portrules import Verdict
@@ -251,6 +256,42 @@ class TestFloods:
                 client.close()
             assert [heard.next().octets for _ in range(3)] == [0, 0, 0]
 
+    def test_without_descriptors_and_connections_it_waits(self) -> None:
+        """Others took all descriptors; the sensor cannot accept, waits a second, and can again."""
+        clock = FakeClock()
+        with Heard(clock=clock) as heard, socket.socket() as client:
+            client.settimeout(WAIT)
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+            resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+            holes = _fill_descriptors()
+            try:
+                client.connect(heard.address)
+                client.sendall(b"x")
+                client.shutdown(socket.SHUT_WR)
+                client.settimeout(0.5)
+                with pytest.raises(TimeoutError):
+                    client.recv(1)
+            finally:
+                for hole in holes:
+                    os.close(hole)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            clock.advance(timedelta(seconds=2))
+            assert heard.next().octets == 1
+
+    def test_a_peer_that_resets_and_many_in_a_round(self) -> None:
+        with Heard(limits=replace(SENSOR, per_round=2)) as heard:
+            with heard.connect() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            clients = [heard.connect() for _ in range(6)]
+            with socket.socket(type=socket.SOCK_DGRAM) as sender:
+                for _ in range(6):
+                    sender.sendto(PROBE, heard.address)
+            for client in clients:
+                client.close()
+            kinds = [heard.next().kind.value for _ in range(13)]
+        assert sorted(kinds) == ["nmap-probe"] * 6 + ["no-data"] * 7
+
     def test_two_thousand_connections_at_once(self) -> None:
         with Heard() as heard:
             threads = [threading.Thread(target=_flood, args=(heard.address,)) for _ in range(4)]
@@ -275,6 +316,18 @@ def _fill_descriptors() -> list[int]:
             taken.append(os.dup(0))
     except OSError:
         return taken
+
+
+def _knock_until_heard(address: tuple[str, int]) -> None:
+    for _ in range(2_000):
+        try:
+            with socket.create_connection(address, timeout=WAIT) as client:
+                client.sendall(STREAMS["http"])
+                client.shutdown(socket.SHUT_WR)
+                rest_of(client)
+                return
+        except ConnectionRefusedError:
+            select.select([], [], [], 0.01)
 
 
 def _flood(address: tuple[str, int]) -> None:
@@ -375,6 +428,22 @@ class TestCommand:
         )  # fmt: skip
         assert ended.returncode in (2, 12)
         assert "error:" in ended.stderr
+
+    def test_in_this_process(self) -> None:
+        app = typer.Typer(pretty_exceptions_enable=False)
+        app.command()(ports_sense.sense)
+        before = signal.getsignal(signal.SIGTERM)
+        with socket.socket(type=socket.SOCK_DGRAM) as probe:
+            probe.bind((HERE, 0))
+            free = probe.getsockname()[1]
+        sender = threading.Thread(target=_knock_until_heard, args=((HERE, free),))
+        sender.start()
+        ended = CliRunner().invoke(app, ["--listen", f"{HERE}:{free}", "--seconds", "1.5"])
+        sender.join(WAIT)
+        assert ended.exit_code == 0, ended.output
+        assert "http" in ended.stdout
+        assert "GET /admin" in ended.stderr
+        assert signal.getsignal(signal.SIGTERM) is before
 
     def test_it_stays_under_64_mib_whatever_comes(self) -> None:
         """The attacker floods it with connections that stay, huge payloads and datagrams."""

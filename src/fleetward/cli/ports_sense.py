@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -65,16 +67,26 @@ def sense(
         bound = sensor.listen(host, port)
         at = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
         print_listening(f"tcp+udp://{at}")
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: sensor.stop())
         began = clock.now()
-        sensor.run(None if seconds is None else timedelta(seconds=seconds))
+        with _stopped_by_signals(sensor):
+            sensor.run(None if seconds is None else timedelta(seconds=seconds))
         report = sightings.report(at, began, clock.now())
     finally:
         sensor.close()
     _show(report, json=json)
     if report.verdict is Verdict.SUSPICIOUS:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _stopped_by_signals(sensor: Sensor) -> Generator[None]:
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: sensor.stop()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, former in zip(numbers, before, strict=True):
+            signal.signal(number, former)
 
 
 def _manners(close: str) -> Manners:
