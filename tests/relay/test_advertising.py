@@ -93,6 +93,30 @@ def test_where_no_address_can_be_advertised_it_waits_for_one(
     assert "no address" in part.problem
 
 
+def test_a_network_that_cannot_be_looked_at_does_not_end_the_relay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What leaves a part's `run` ends the relay; to be found by mDNS is not worth that."""
+    monkeypatch.setattr("fleetward.relay.advertising.LOOK_EVERY", timedelta())
+    looks: list[int] = []
+
+    def fails() -> tuple[Address, ...]:
+        looks.append(1)
+        raise OSError("No such device")
+
+    part = Advertising(settings(tmp_path, host="::"), fails)
+
+    async def main() -> None:
+        running = asyncio.create_task(part.run())
+        await until(lambda: len(looks) > 2)
+        assert part.problem == "No such device"
+        assert not running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(main())
+
+
 @pytest.mark.namespaces
 def test_a_host_finds_the_relay_of_its_network_and_updates_from_it(tmp_path: Path) -> None:
     """No list, no DNS, and the configured relay is gone: multicast alone leads to one."""

@@ -50,16 +50,15 @@ class Advertising:
         if self._is_hopeless():
             return
         while True:
-            listened = self._listened()
-            if not listened:
-                self.problem = "no address of this machine can be advertised"
-                await asyncio.sleep(LOOK_EVERY.total_seconds())
-                continue
             try:
-                await self._advertise(listened)
-            except NetworkError as error:
+                listened = self._listened()
+                if listened:
+                    await self._advertise(listened)
+                    continue
+                self.problem = "no address of this machine can be advertised"
+            except (NetworkError, OSError) as error:  # an interface that goes away, above all
                 self.problem = str(error)
-                await asyncio.sleep(LOOK_EVERY.total_seconds())
+            await asyncio.sleep(LOOK_EVERY.total_seconds())
 
     def _is_hopeless(self) -> bool:
         if self.settings.tls is not None:
