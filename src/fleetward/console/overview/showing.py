@@ -345,7 +345,9 @@ def _arrivals(reach: Reach) -> dict[str, dict[str, Race]]:
         found[product][release] = Race(seq, created, {})
     counted = rows.values_list("product", "release", "minutes").annotate(count=Sum("hosts"))
     for product, release, minutes, hosts in counted:
-        found[product][release].arrivals[minutes] = hosts
+        # A count may have come between the two questions.
+        if race := found[product].get(release):
+            race.arrivals[minutes] = hosts
     return found
 
 
