@@ -181,6 +181,34 @@ def test_macos_without_rights_shows_nothing() -> None:
         )
 
 
+def test_macos_without_rights_shows_at_least_this_users_programs() -> None:
+    sockets, owners = from_psutil()
+
+    def denied() -> tuple[Row, ...]:
+        raise psutil.AccessDenied
+
+    sockets.connections = denied
+    with listening("tcp", "127.0.0.1") as program:
+        surveyor = Surveyor(Platform.MACOS, (sockets,), owners, elsewhere=False)
+        found = surveyor.survey(frozenset({program.port}))
+    assert found.listeners[0].owners[0].pid == program.pid
+    assert "other users' programs" in found.unseen[0].what
+    sockets.connections = tuple
+    assert surveyor.survey(frozenset()).unseen == ()
+
+
+def test_programs_that_end_or_refuse_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone:
+        pid = 1
+
+        def net_connections(self, **_: str) -> tuple[Row, ...]:
+            raise psutil.NoSuchProcess(1)
+
+    monkeypatch.setattr(psutil, "process_iter", lambda: [Gone()])
+    sockets, _ = from_psutil()
+    assert list(sockets.own_connections()) == []
+
+
 def test_psutil_itself_on_this_machine_agrees_with_netlink() -> None:
     sockets, owners = from_psutil()
     with listening("tcp", "127.0.0.1") as program, listening("udp", "::1") as other:

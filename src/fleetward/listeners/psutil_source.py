@@ -1,8 +1,9 @@
 """Sockets and owners by psutil: macOS and Windows, in one file for both halves.
 
 psutil gives a process with each socket, so the two halves meet by pid. What it cannot tell (the
-IPv6-only flag, namespaces, socket activation) stays unknown. Without administrator's rights macOS
-shows no socket of other users at all, Windows shows the sockets and hides paths.
+IPv6-only flag, namespaces, socket activation) stays unknown. Without administrator's rights Windows
+shows the sockets and hides paths; macOS refuses the list as a whole, so this user's own programs
+are asked one by one, and what is missing is told.
 
 Tested with recorded answers; not run on those platforms here.
 
@@ -11,7 +12,7 @@ must do.
 """
 
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,14 +71,30 @@ class Connection(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class OwnConnection:
+    """A `Connection` of a program that was asked for its own: psutil leaves out the pid there."""
+
+    family: int
+    type: int
+    laddr: Any
+    raddr: Any
+    status: str
+    pid: int | None
+
+
+@dataclass(slots=True)
 class PsutilSockets:
     """Lists sockets by psutil.
 
     Attributes:
         connections: psutil's `net_connections`.
+        own_connections: the same of this user's programs, where the whole is refused.
+        is_partial: whether the last look had to do with those.
     """
 
     connections: Callable[[], Iterable[Connection]]
+    own_connections: Callable[[], Iterable[Connection]] = tuple
+    is_partial: bool = False
 
     @property
     def method(self) -> str:
@@ -88,8 +105,11 @@ class PsutilSockets:
         """Return the sockets on `ports`; every port where it is empty."""
         try:
             rows = list(self.connections())
+            self.is_partial = False
         except Exception as error:  # psutil's AccessDenied has no base of ours; any failure is one
-            raise SourceDeniedError(f"psutil: {error}") from error
+            rows, self.is_partial = list(self.own_connections()), True
+            if not rows:
+                raise SourceDeniedError(f"psutil: {error}") from error
         found = (_socket_of(row) for row in rows if _waits(row))
         return tuple(one for one in found if not ports or one.port in ports)
 
@@ -123,10 +143,12 @@ class PsutilOwners:
     Attributes:
         look_up: what psutil says of a pid (`WANTED`); None where it has ended.
         digests: of executables.
+        is_partial: whether the sockets' list lacked other users' programs.
     """
 
     look_up: Callable[[int], Program | None]
     digests: Digests = field(default_factory=Digests)
+    is_partial: Callable[[], bool] = bool
 
     def owners(self, sockets: Sequence[BoundSocket]) -> Owners:
         """Return who holds `sockets`."""
@@ -136,10 +158,11 @@ class PsutilOwners:
             if program is not None:
                 found[one] = (self._owner_of(program),)
         hidden = len(sockets) - len(found)
-        if not hidden:
-            return Owners(found)
-        what = f"the owners of {hidden} sockets are hidden from this user"
-        return Owners(found, (Unseen(what=what, command="run it as administrator (root)"),))
+        unseen = [f"the owners of {hidden} sockets are hidden from this user"] if hidden else []
+        if self.is_partial():
+            unseen.append("the sockets of other users' programs are hidden from this user")
+        advice = "run it as administrator (root)"
+        return Owners(found, tuple(Unseen(what=what, command=advice) for what in unseen))
 
     def _owner_of(self, program: Program) -> Owner:
         path = program.get("exe") or ""
@@ -199,4 +222,16 @@ def from_psutil() -> tuple[PsutilSockets, PsutilOwners]:
             return None
         return found
 
-    return PsutilSockets(lambda: psutil.net_connections(kind="inet")), PsutilOwners(look_up)
+    def own_connections() -> Iterator[Connection]:
+        for program in psutil.process_iter():
+            try:
+                rows = program.net_connections(kind="inet")
+            except psutil.Error:
+                continue
+            for row in rows:
+                yield OwnConnection(
+                    row.family, row.type, row.laddr, row.raddr, row.status, program.pid
+                )
+
+    sockets = PsutilSockets(lambda: psutil.net_connections(kind="inet"), own_connections)
+    return sockets, PsutilOwners(look_up, is_partial=lambda: sockets.is_partial)
