@@ -35,7 +35,9 @@ from fleetward.wire.checkins import BATCH_MEDIA_TYPE, CHECKINS_PATH, Carried, en
 _ANSWER_BYTES: Final = 64 * KIB
 _FRAMING_BYTES: Final = 64
 _REFUSED: Final = frozenset({400, 413, 422})
-_NOT_CARRIED: Final = frozenset({404, 405, 501})
+_NOT_CARRIED: Final = frozenset({404, 405, 501, 508})
+"""No such path; or relays name each other in a circle (relay.loops), and none has a console."""
+
 _SUSPECTS: Final = 8
 """So many refused ones, and none taken: whoever refuses is broken, and is asked again later."""
 
