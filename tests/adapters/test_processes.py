@@ -12,6 +12,7 @@ from fleetward.adapters.entropy import SystemEntropy
 from fleetward.adapters.processes import (
     KEPT_OUTPUT_BYTES,
     Finished,
+    Program,
     python_command,
     run_limited,
 )
@@ -89,3 +90,37 @@ def test_the_machines_own_clock_entropy_and_start() -> None:
     assert 0 <= entropy.share() < 1
     assert boot_id() == boot_id()
     assert boot_id(Path("/no/such/file")) is None
+
+
+class TestProgram:
+    """One of our own programs, beside the test."""
+
+    PATIENT = "import signal; print('up', flush=True); signal.pause()"
+    STUBBORN = "import signal; signal.signal(15, signal.SIG_IGN);" + PATIENT
+
+    def started(self, code: str, log: Path) -> Program:
+        """Return a program that has printed its first line."""
+        program = Program((sys.executable, "-c", code), log)
+        clock = SystemClock()
+        end = clock.monotonic() + timedelta(seconds=30)
+        while "\n" not in program.said():
+            assert program.is_running(), program.said()
+            assert clock.monotonic() < end
+            clock.sleep(timedelta(milliseconds=20))
+        return program
+
+    def test_it_runs_until_it_is_stopped(self, tmp_path: Path) -> None:
+        with self.started(self.PATIENT, tmp_path / "log") as program:
+            assert program.is_running()
+            assert program.said() == "up\n"
+            assert program.pid > 0
+        assert not program.is_running()
+        assert program.stop() == -15
+
+    def test_it_is_killed_where_it_does_not_end(self, tmp_path: Path) -> None:
+        program = self.started(self.STUBBORN, tmp_path / "log")
+        assert program.stop(timedelta(seconds=1)) == -9
+
+    def test_one_that_is_not_there_says_so(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match="cannot run /nowhere"):
+            Program(("/nowhere",), tmp_path / "log")

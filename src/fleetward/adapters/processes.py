@@ -1,6 +1,6 @@
-"""Child processes with limits: the only home of subprocess.
+"""Child processes: the only home of subprocess.
 
-A child gets no standard input, its own session (so that all it started can be ended with it),
+`run_limited` runs a command to its end; `Program` runs one beside this process. A limited child gets no standard input, its own session (so that all it started can be ended with it),
 limits on address space and CPU where the platform has them, a deadline, and a bounded amount of
 output that is kept.
 """
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Self
 
 from fleetward.errors import ConfigurationError
 
@@ -101,6 +102,69 @@ def run_limited(
     if exit_code == _NOT_RUN:
         raise ConfigurationError(f"cannot run {command[0]}: {kept}")
     return Finished(exit_code, kept)
+
+
+class Program:
+    """A child that runs beside this process: `with Program(command, log) as program: …`.
+
+    It has its own session, so that a Ctrl-C at the terminal reaches only who started it, who then
+    ends it in order. It has no limits: it is one of our own programs.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        """Start it.
+
+        Args:
+            command: program and arguments; no shell.
+            log: a file that takes what it prints, both streams.
+
+        Raises:
+            ConfigurationError: the program is not there or may not be run.
+        """
+        self._log = log
+        with log.open("wb") as output:
+            try:
+                self._child = subprocess.Popen(
+                    tuple(command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise ConfigurationError(f"cannot run {command[0]}: {error.strerror}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._child.pid
+
+    def is_running(self) -> bool:
+        """Return whether it has not ended."""
+        return self._child.poll() is None
+
+    def said(self) -> str:
+        """Return the end of what it has printed so far."""
+        with self._log.open("rb") as output:
+            output.seek(max(0, output.seek(0, os.SEEK_END) - KEPT_OUTPUT_BYTES))
+            return output.read().decode(errors="replace")
+
+    def stop(self, patience: timedelta = timedelta(seconds=5)) -> int:
+        """End it with SIGTERM, after `patience` with SIGKILL; return its exit code.
+
+        Its own children end with it at the latest then. Stopping twice is stopping once.
+        """
+        if self.is_running():
+            self._child.terminate()
+        seconds = max(1, int(patience.total_seconds()))
+        ended = _wait(self._child, seconds)
+        return self._child.returncode if ended is None else ended
 
 
 def _wait(child: "subprocess.Popen[bytes]", seconds: int) -> int | None:
