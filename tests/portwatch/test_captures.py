@@ -11,7 +11,10 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetward.core.portclass import SYMANTEC_PORTS
 from fleetward.errors import UsageError
+from fleetward.portwatch.capture.frames import Frame
+from fleetward.portwatch.capture.network import Network
 from fleetward.portwatch.capture.opening import open_capture
 from fleetward.portwatch.limits import CAPTURES
 from portwatch.captures import (
@@ -31,6 +34,7 @@ from portwatch.captures import (
     interface,
     ip,
     ipv4,
+    ipv6,
     packet_block,
     section,
     tcp,
@@ -267,24 +271,64 @@ class TestDamage:
         assert flow.from_client[1] == 2 * 54 + 54 + len(GUP)
 
 
-def test_a_quick_look_and_a_proper_look_agree() -> None:
-    """The same packets inside of a tagged network, which is never looked at quickly."""
-    packets = [
-        ipv4("10.0.0.9", "10.0.0.1", tcp(2967, 80, flags=SYN)),
-        ipv4("10.0.0.9", "10.0.0.1", tcp(80, 2967, flags=SYN)),
-        ipv4("10.0.0.9", "10.0.0.1", tcp(80, 81, bytes.fromhex("0b970b97"))),
-        ipv4("10.0.0.9", "10.0.0.1", tcp(81, 2967), options=b"\x94\x04\0\0"),
-        ipv4("10.0.0.9", "10.0.0.1", udp(2967, 2967, b"x"), protocol=17),
-        ipv4("10.0.0.9", "10.0.0.1", udp(2967, 2967, b"x"), protocol=1),
-        ip("fd00::1", "fd00::2", udp(1, 2967, b"x"), protocol=17),
-        ip("fd00::1", "fd00::2", udp(1, 2966, b"x"), protocol=17),
-    ]
-    tagged = Capture()
-    for packet in packets:
-        tagged.add_frame(framed(packet, tags=[0x8100]))
-    quick = flows_of(capture_of(packets).pcap())[0]
-    proper = flows_of(tagged.pcap())[0]
-    assert len(quick) == 5
-    assert [replace(f, from_client=(0, 0)) for f in quick] == [
-        replace(f, from_client=(0, 0)) for f in proper
-    ]
+PACKETS = [
+    ipv4("10.0.0.9", "10.0.0.1", tcp(2967, 80, flags=SYN)),
+    ipv4("10.0.0.9", "10.0.0.1", tcp(80, 2967, flags=SYN)),
+    ipv4("10.0.0.9", "10.0.0.1", tcp(80, 81, bytes.fromhex("0b970b97"))),
+    ipv4("10.0.0.9", "10.0.0.1", tcp(81, 2967), options=b"\x94\x04\0\0"),
+    ipv4("10.0.0.9", "10.0.0.1", tcp(81, 82), options=b"\x94\x04\0\0"),
+    ipv4("10.0.0.9", "10.0.0.1", udp(2967, 2967, b"x"), protocol=17),
+    ipv4("10.0.0.9", "10.0.0.1", udp(2967, 2967, b"x"), protocol=1),
+    ipv4("10.0.0.9", "10.0.0.1", udp(7, 2967, b"x"), protocol=17, fragment=0x2000),
+    ip("fd00::1", "fd00::2", udp(1, 2967, b"x"), protocol=17),
+    ip("fd00::1", "fd00::2", udp(1, 2966, b"x"), protocol=17),
+    ipv6("fd00::1", "fd00::2", tcp(1, 2967, b"x"), extensions=[(0, b"\0" + bytes(6))]),
+]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
+@pytest.mark.parametrize("tags", [[], [0x8100], [0x88A8], [0x8100, 0x8100]])
+def test_the_quick_look_and_the_proper_look_agree(order: str, link: int, tags: list[int]) -> None:
+    if tags and link not in (ETHERNET, SLL, SLL2):
+        tags = []
+    ports = SYMANTEC_PORTS
+    for content in (tagged(link, tags).pcap(order), tagged(link, tags).pcapng(order)):
+        quick = {frame[2][frame[3] : frame[4]] for frame in frames_of(content, ports)}
+        frames = [frame for _, frame, _ in tagged(link, tags).records]
+        network = Network(ports, CAPTURES)
+        proper = {f for f in frames if network.read((0.0, link, f, 0, len(f), 0))}
+        assert len(proper) == 6
+        assert proper <= quick
+        assert len(flows_of(content)[0]) == 7
+
+
+def tagged(link: int, tags: list[int]) -> Capture:
+    capture = Capture(link)
+    for packet in PACKETS:
+        capture.add_frame(framed(packet, link, tags=tags))
+    return capture
+
+
+def frames_of(content: bytes, ports: frozenset[int]) -> list[Frame]:
+    return list(open_capture(io.BytesIO(content), ports).frames())
+
+
+def test_a_tag_that_looks_like_an_address_hides_nothing() -> None:
+    """The tag's priority makes its first byte that of IPv6, and lengths and ports fit."""
+    packet = ipv4("10.0.0.9", "10.0.0.1", tcp(80, 2967, bytes(0x610 - 40)))
+    frame = bytearray(framed(packet, tags=[0x8100]))
+    for first in range(256):
+        frame[14] = first
+        assert kinds_of(Capture().add_frame(bytes(frame)).pcap()) == ["other"]
+
+
+@pytest.mark.parametrize("tags", [[], [0x8100]])
+@pytest.mark.parametrize("v6", [False, True])
+def test_packets_on_other_ports_are_not_looked_at_twice(tags: list[int], *, v6: bool) -> None:
+    ends = ("fd00::9", "fd00::1") if v6 else ("10.0.0.9", "10.0.0.1")
+    capture = Capture()
+    for packet in Talk(*ends, server_port=443).open().say(HELLO).packets:
+        capture.add_frame(framed(packet, tags=tags))
+    assert frames_of(capture.pcap(), SYMANTEC_PORTS) == []
+    assert len(frames_of(capture.pcapng(), SYMANTEC_PORTS)) <= 1  # the last one of a block

@@ -80,69 +80,98 @@ class CaptureReader(Protocol):
 class Peek:
     """How the quick look at a packet is taken, for one link type and byte order.
 
-    One `unpack_from` gives an ethertype, the first byte of the IP header, the fragment field and
-    both ports, where the packet is plain IPv4: all others are looked at properly.
+    One `unpack_from` gives the family (an ethertype, mostly), the first byte of the IP header, the
+    fragment field and both ports, where the packet is plain IPv4: others get a second look.
 
     Attributes:
-        layout: the struct that follows the record's own fields, from the packet's first byte.
-        ethertype: what stands for IPv4, as the struct reads it.
-        ip: where the IP header begins.
+        layout: the struct that follows the field of captured bytes: the length on the wire (4),
+            then the packet.
+        ipv4: the family of IPv4, as the struct reads it.
+        ipv6: the same; -1 where it is not known.
+        tag: the family that stands for a VLAN's tag; -1 where there is none.
+        ip: where the IP header begins, from the packet's first byte.
     """
 
     layout: str
-    ethertype: int
+    ipv4: int
+    ipv6: int
+    tag: int
     ip: int
 
 
 _IP_LAYOUT: Final = "Bx4xH12xHH"
 """First byte, (service, length, id), fragment field, (ttl, protocol, sum, addresses), ports."""
 
-PEEK_BYTES: Final = 64
+_PLAIN_IPV4: Final = 0x45
+
+PEEK_BYTES: Final = 80
 """No quick look reaches further past a packet's first byte."""
 
 
 def peek_of(link: int, order: str) -> Peek | None:
-    """Return how to look at packets of a link type; None where each must be looked at properly.
+    """Return how to look at packets of a link type; None where it is not known.
 
     Args:
         link: the link type.
         order: of the file: `<` or `>`, as struct writes it.
     """
-    if link == ETHERNET:
-        return Peek(f"12xH{_IP_LAYOUT}", _number(b"\x08\x00", order), 14)
-    if link == LINUX_COOKED:
-        return Peek(f"14xH{_IP_LAYOUT}", _number(b"\x08\x00", order), 16)
-    if link == LINUX_COOKED_2:
-        return Peek(f"H18x{_IP_LAYOUT}", _number(b"\x08\x00", order), 20)
+    ethertypes = [_number(bytes.fromhex(kind), order) for kind in ("0800", "86dd", "8100")]
+    match link:
+        case 1:
+            return Peek(f"4x12xH{_IP_LAYOUT}", *ethertypes, 14)
+        case 113:
+            return Peek(f"4x14xH{_IP_LAYOUT}", *ethertypes, 16)
+        case 276:
+            return Peek(f"4xH18x{_IP_LAYOUT}", *ethertypes, 20)
+        case 0 | 108:
+            half = "H2x" if order == "<" else "2xH"  # the half of the family that is not zero
+            return Peek(f"4x{half}{_IP_LAYOUT}", 2, -1, -1, 4)
+        case _ if link in RAW_IP:
+            half = "2xH" if order == "<" else "H2x"  # the half of the length that is zero
+            return Peek(f"{half}{_IP_LAYOUT}", 0, 0, -1, 0)
     return None
 
 
 class QuickLook:
-    """Decides of packets that the first look did not settle: IPv6 without extensions, and ARP.
+    """The second look: at IPv6 without extensions, and behind one tag of a VLAN.
+
+    Args:
+        ports: that are looked for.
+        order: of the file.
+        peek: how the first look was taken.
 
     Attributes:
         ports: as two bytes read in the file's order.
         fragment_mask: of the fragment field: all but "don't fragment" and the reserved bit.
     """
 
-    __slots__ = ("_ipv6", "fragment_mask", "ports")
+    __slots__ = ("_behind_tag", "_ipv6", "_peek", "fragment_mask", "ports")
 
-    def __init__(self, ports: frozenset[int], order: str) -> None:
+    def __init__(self, ports: frozenset[int], order: str, peek: Peek) -> None:
         self.ports = frozenset(_number(port.to_bytes(2), order) for port in ports)
         self.fragment_mask = _number(b"\x3f\xff", order)
-        self._ipv6 = struct.Struct(f"{order}6xB33xHH")
+        self._peek = peek
+        self._ipv6 = struct.Struct(f"{order}6xB33xHH").unpack_from
+        self._behind_tag = struct.Struct(f"{order}2xH{_IP_LAYOUT}").unpack_from
 
-    def is_foreign(self, buffer: bytes, ip: int, first: int) -> bool:
-        """Return whether a packet is IPv6 with TCP or UDP directly, on other ports.
+    def is_foreign(self, buffer: bytes, ip: int, first: int, family: int) -> bool:
+        """Return whether a packet is certainly on other ports.
 
         Args:
             buffer: holds at least `PEEK_BYTES` past the packet's first byte.
-            ip: where the IP header begins.
-            first: its first byte.
+            ip: where the IP header begins, or the tag.
+            first: the byte there.
+            family: as the first look gave it.
         """
-        if first >> 4 != 6:
+        if family == self._peek.tag:
+            family, first, fragment, source, target = self._behind_tag(buffer, ip)
+            if family == self._peek.ipv4 and first == _PLAIN_IPV4:
+                is_ours = source in self.ports or target in self.ports
+                return not is_ours and not fragment & self.fragment_mask
+            ip += 4
+        if family != self._peek.ipv6 or first >> 4 != 6:
             return False
-        header, source, target = self._ipv6.unpack_from(buffer, ip)
+        header, source, target = self._ipv6(buffer, ip)
         return header in (6, 17) and source not in self.ports and target not in self.ports
 
 

@@ -90,14 +90,14 @@ class PcapReader:
         self, buffer: bytes, size: int, form: "_Form", peek: Peek
     ) -> Generator[Frame, None, int]:
         """Give the frames of one block; return where the next block begins, or -1 at damage."""
-        unpack = struct.Struct(f"{form.order}I4x{peek.layout}").unpack_from
-        quick = QuickLook(self._ports, form.order)
+        unpack = struct.Struct(f"{form.order}I{peek.layout}").unpack_from
+        quick = QuickLook(self._ports, form.order, peek)
         ports, mask, is_foreign = quick.ports, quick.fragment_mask, quick.is_foreign
-        ethertype, ip, last = peek.ethertype, peek.ip + _RECORD_BYTES, len(buffer) - _NEED
+        ipv4, ip, last = peek.ipv4, peek.ip + _RECORD_BYTES, len(buffer) - _NEED
         longest = self._limits.record_bytes
         at = count = 0
         while at <= last:
-            length, kind, first, fragment, source, target = unpack(buffer, at + 8)
+            length, family, first, fragment, source, target = unpack(buffer, at + 8)
             end = at + _RECORD_BYTES + length
             if end > size or length > longest:
                 break
@@ -106,9 +106,9 @@ class PcapReader:
                 source in ports
                 or target in ports
                 or first != _PLAIN_IPV4
-                or kind != ethertype
+                or family != ipv4
                 or fragment & mask
-            ) and (first == _PLAIN_IPV4 or not is_foreign(buffer, at + ip, first)):
+            ) and (first == _PLAIN_IPV4 or not is_foreign(buffer, at + ip, first, family)):
                 yield form.frame(buffer, at, end)
             at = end
         return self._counted(buffer, at, count, form)

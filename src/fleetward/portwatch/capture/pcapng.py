@@ -120,10 +120,10 @@ class PcapngReader:
         if peek is None:
             return at
         order = self._order
-        unpack = struct.Struct(f"{order}III8xI4x{peek.layout}").unpack_from
-        quick = QuickLook(self._ports, order)
+        unpack = struct.Struct(f"{order}III8xI{peek.layout}").unpack_from
+        quick = QuickLook(self._ports, order, peek)
         ports, mask, is_foreign = quick.ports, quick.fragment_mask, quick.is_foreign
-        ethertype, ip, last = peek.ethertype, peek.ip + _PACKET_HEAD, len(buffer) - _NEED
+        ipv4, ip, last = peek.ipv4, peek.ip + _PACKET_HEAD, len(buffer) - _NEED
         known, count, octets = len(self._interfaces), 0, 0
         longest = self._limits.record_bytes
         while at <= last:
@@ -144,9 +144,9 @@ class PcapngReader:
                 source in ports
                 or target in ports
                 or first != _PLAIN_IPV4
-                or family != ethertype
+                or family != ipv4
                 or fragment & mask
-            ) and (first == _PLAIN_IPV4 or not is_foreign(buffer, at + ip, first)):
+            ) and (first == _PLAIN_IPV4 or not is_foreign(buffer, at + ip, first, family)):
                 yield self._frame(buffer, at, self._interfaces[which])
             at = end
         self.log.packets += count
