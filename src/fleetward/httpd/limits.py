@@ -14,8 +14,9 @@ class ServerLimits:
     Attributes:
         max_head_bytes: request line and headers together; absurd headers fill memory (431).
         max_target_bytes: the request target; no path of a repository comes near it (414).
-        max_pipelined_bytes: bytes read ahead of the request being answered; a flood of pipelined
-            requests stays in the kernel, and so with its sender.
+        max_pipelined_bytes: bytes read ahead of the request being answered, beside one read of 32
+            KiB; a flood of pipelined requests stays in the kernel, and so with its sender. Ten
+            thousand long polls that each send on take half a gigabyte at most.
         max_bodies_bytes: bodies of requests in memory, of all connections together; one more is
             answered 503. Ten thousand clients that send a megabyte each fill memory.
         max_bodies_bytes_per_peer: the same of one client, so that one does not shut out the others.
@@ -41,7 +42,7 @@ class ServerLimits:
 
     max_head_bytes: int = 8 * KIB
     max_target_bytes: int = 2 * KIB
-    max_pipelined_bytes: int = 64 * KIB
+    max_pipelined_bytes: int = 16 * KIB
     max_bodies_bytes: int = 64 * MIB
     max_bodies_bytes_per_peer: int = 16 * MIB
     requests_per_turn: int = 64
