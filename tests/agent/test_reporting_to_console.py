@@ -29,8 +29,8 @@ from fleetward.errors import BusyError, ConfigurationError, NetworkError, TrustE
 from fleetward.wire.tokenfile import encode_token_file
 from support.fakes import FakeClock, SeededEntropy
 from support.simdisk import Aftermath, SimDisk
-from support.sourceserver import gives, source_server
-from support.standinconsole import RECORD, StandInConsole, stand_in_console, stand_in_relay
+from support.sourceserver import Exchange, gives, source_server
+from support.standinconsole import RECORD, Every, StandInConsole, stand_in_console, stand_in_relay
 from support.status import FACTS, OTHER_CONSOLE
 
 HOME = Path("/agent")
@@ -439,6 +439,23 @@ def test_a_relay_that_comes_back_carries_again(scene: Scene) -> None:
         assert scene.report().way is Way.CARRIED
         relay.scripts["v1/checkins"] = gives(b"", 503)
         assert scene.report(Seen(records=(record("r2"),))).way is Way.STORED
+
+
+def test_a_relay_that_takes_all_and_carries_nothing_is_passed_by_in_the_end(scene: Scene) -> None:
+    """The attacker's relay says 202 to each check-in and 204 to each inbox, and drops everything."""
+
+    def swallow(exchange: Exchange) -> None:
+        taken = {"v1/checkins": 202}.get(exchange.path, 404)
+        exchange.answer(204 if exchange.path.startswith("v1/inbox/") else taken)
+
+    with source_server({}) as relay:
+        relay.scripts = Every(swallow)
+        scene.sources = [relay.url]
+        scene.enrol()
+        ways = [scene.report() for _ in range(checkins.UNHEARD_REPORTS + 1)]
+        assert [one.way for one in ways[:-1]] == [Way.CARRIED] * checkins.UNHEARD_REPORTS
+        assert all(one.pending for one in ways[:-1])
+        assert (ways[-1].way, ways[-1].pending) == (Way.STORED, 0)
 
 
 def test_an_origin_that_carries_nothing_is_passed_by(scene: Scene) -> None:

@@ -177,7 +177,7 @@ def _digest(event: HostEvent) -> Sha256:
     )
 
 
-class _Every(dict[str, Script]):
+class Every(dict[str, Script]):
     """One script for every path that has none of its own."""
 
     def __init__(self, script: Script) -> None:
@@ -193,7 +193,7 @@ def stand_in_console(clock: Clock, **more: object) -> Generator[StandInConsole]:
     """Run one on a free port of loopback."""
     with source_server({}) as server:
         console = StandInConsole(clock, url=server.url, **more)  # type: ignore[arg-type]
-        server.scripts = _Every(console.answer)
+        server.scripts = Every(console.answer)
         yield console
 
 
@@ -210,5 +210,5 @@ def stand_in_relay(console: StandInConsole) -> Generator[SourceServer]:
             else:
                 console.answer(exchange)
 
-        server.scripts = _Every(carry)
+        server.scripts = Every(carry)
         yield server

@@ -66,6 +66,10 @@ ENROL_INTERVAL: Final = timedelta(minutes=5)
 RECORD_WAIT: Final = timedelta(minutes=5)
 """How long an event waits for a report that is under way (a slow relay)."""
 
+UNHEARD_REPORTS: Final = 5
+"""Reports with events that nobody acknowledges, after which the console is asked before any relay: one
+that takes all and carries nothing must not keep a host's events from it."""
+
 _LOOK_AGAIN: Final = timedelta(milliseconds=200)
 
 ROUNDS: Final = 4
@@ -131,6 +135,7 @@ class _Memory:
     datagrams: int = 0
     inbox_at: datetime | None = None
     enrol_at: datetime | None = None
+    unheard: int = 0
 
 
 @dataclass(slots=True)
@@ -269,6 +274,7 @@ class _Exchange:
     answered: int = 0
 
     def run(self) -> Outcome:
+        begun = self._place()
         way = self._send()
         for _ in range(ROUNDS - 1):
             before = self._place()
@@ -278,6 +284,8 @@ class _Exchange:
                 break
             way = self._send()
         pending = self.spool.last_e - self.spool.acknowledged_e
+        is_heard = not pending or self._place()[:2] != begun[:2]
+        self.memory = replace(self.memory, unheard=0 if is_heard else self.memory.unheard + 1)
         return Outcome(way, self.error, self.answered, pending)
 
     def _place(self) -> tuple[str, int, int]:
@@ -331,7 +339,11 @@ class _Exchange:
         preferred = [self.memory.carrier, source]
         if self.memory.carrier == self.enrolled.pins.console:
             preferred = [source]  # a relay that is back takes over from the direct way
-        return carrying.carriers(preferred, self.reporter.sources, self.enrolled.pins.console)
+        console = self.enrolled.pins.console
+        found = carrying.carriers(preferred, self.reporter.sources, console)
+        if self.memory.unheard < UNHEARD_REPORTS:
+            return found
+        return [console, *(one for one in found if one != console)]
 
     def _pending(self) -> tuple[HostEvent, ...]:
         spooled = self.spool.pending(EVENT_BYTES, STATUS.events)
