@@ -212,14 +212,14 @@ def _wrong(rows: Sequence[Alert]) -> Wrong:
     places = sorted({str(row.site) for row in rows if row.site})
     is_one = len(rows) == 1
     alert = reverse("alerts:alert", args=[first.pk])
-    title = first.get_kind_display() + (f": {hosts:,}" if hosts else f": {len(rows)}")
+    count = f"{hosts:,} host{'' if hosts == 1 else 's'} in " if hosts else ""
     return Wrong(
         kind=first.kind,
         rank=max(row.severity for row in rows),
         severity=first.severity_word,
         tone=first.tone,
-        title=first.title if is_one else title,
-        where="" if is_one else f"{len(rows)} alerts{_places(places)}",
+        title=first.title if is_one else first.get_kind_display(),
+        where="" if is_one else f"{count}{len(rows)} alerts{_places(places)}",
         step=first.step,
         since=min(row.opened for row in rows),
         is_taken=all(row.acknowledged for row in rows),
