@@ -364,6 +364,19 @@ def test_the_thread_goes_on_after_failures_and_logs_each_once_in_a_row() -> None
     assert [one.kind for one in scene.told] == [OPENED]
 
 
+def test_the_log_names_what_is_suspicious_and_cannot_be_written_by_it() -> None:
+    scene = Scene()
+    scene.machine.listeners = [
+        listener(owner(), address="127.0.0.1"),
+        listener(owner(name="smc.exe\x1b\n"), inode=9, address="::"),
+    ]
+    lines: list[str] = []
+    watch_in_thread(scene.watch, lines.append, Rounds(2)).join(10)
+    (line,) = lines
+    assert line.startswith("port watch: opened tcp/2967 smc.exe")
+    assert line.isprintable()
+
+
 def test_a_real_listener_on_this_machine_opens_and_closes(tmp_path: Path) -> None:
     """With the kernel's own list, from the opening to the event, and to the closing."""
     told: list[Happening] = []

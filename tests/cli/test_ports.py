@@ -1,11 +1,16 @@
 """`fleetward ports …` as people and scripts type it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fleetward.adapters.disk import SystemDisk
+from fleetward.agent.home import Home
+from fleetward.agent.portwatch import ports_summary
 from fleetward.cli.main import run
 from fleetward.cli.ports_table import printable, show_people
 from fleetward.core.fleet import Relays
@@ -199,6 +204,31 @@ def test_rules_from_the_list_that_an_agent_has_verified(
     assert run(["ports", "rules", "--format", "suricata", "--home", home, "--role", "host"]) == 0
     assert "192.0.2.7/32" in capsys.readouterr().out
     assert run(["ports", "rules", "--format", "nftables", "--home", str(tmp_path)]) == 12
+
+
+def test_a_running_agent_tells_of_a_listener_that_imitates(tmp_path: Path) -> None:
+    """The agent as a process of its own, with the kernel's own list; its log and its spool."""
+    repo, keys, home = (str(tmp_path / name) for name in ("repo", "keys", "home"))
+    assert run(["origin", "init", repo, "--keys", keys, "--plain-keys"]) == 0
+    root = ["--root", f"{repo}/metadata/1.root.json"]
+    follows = ["--source", "http://127.0.0.1:9", "--subscribe", f"rules={tmp_path / 'content'}"]
+    assert run(["agent", "init", home, *root, *follows]) == 0
+    fake = copied_interpreter(tmp_path / "rtvscan.exe")
+    with listening("tcp", "127.0.0.1", executable=fake) as program:
+        (Path(home) / "ports.toml").write_text(f"ports = [{program.port}]\ninterval = 1\n")
+        command = [sys.executable, "-m", "fleetward", "agent", "run", home]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as agent:
+            assert agent.stderr
+            told = next(line for line in agent.stderr if "port watch: opened" in line)
+            agent.terminate()
+            agent.stderr.read()
+            assert agent.wait(timeout=30) == 0
+    assert f"tcp/{program.port} rtvscan.exe: suspicious loopback" in told
+    spooled = (Path(home) / "reports" / "events.log").read_text()
+    assert "listener-opened" in spooled
+    summary = ports_summary(Home(SystemDisk(), Path(home)))
+    assert summary is not None
+    assert (summary.listeners, summary.unexpected) == (1, 1)
 
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,6 +42,7 @@ from fleetward.core.portchanges import (
     observe,
     relearned,
 )
+from fleetward.core.portrules import Verdict
 from fleetward.core.ports import Judged, judge
 from fleetward.core.status import PortsSummary
 from fleetward.errors import BusyError, ConfigurationError, DocumentError, FleetwardError
@@ -208,13 +209,17 @@ def open_watch(
 def watch_in_thread(
     watch: PortWatch, log: Callable[[str], None], stop: threading.Event
 ) -> threading.Thread:
-    """Look every `interval` until `stop`, in a daemon thread; a failure is logged once in a row."""
+    """Look every `interval` until `stop`, in a daemon thread.
+
+    The log gets what is suspicious, and a failure once in a row.
+    """
 
     def run() -> None:
         failure = ""
         while True:
             try:
-                watch.look()
+                for observation in watch.look():
+                    _log_suspicious(observation, log)
                 failure = ""
             except BusyError:
                 pass  # a report is under way; what is new is told by the next look
@@ -228,3 +233,10 @@ def watch_in_thread(
     thread = threading.Thread(target=run, name="ports", daemon=True)
     thread.start()
     return thread
+
+
+def _log_suspicious(observation: Observation, log: Callable[[str], None]) -> None:
+    one = observation.now
+    if one is not None and one.verdict is Verdict.SUSPICIOUS:
+        _, subject, detail = event_of(observation)
+        log(short(f"port watch: {observation.change} {subject}: {detail}"))
