@@ -322,6 +322,43 @@ def test_a_list_that_is_asked_for_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     assert told[-1].muted == 3
 
 
+# -- settings that change while the agent runs -------------------------------------------------
+
+
+def write_settings(scene: Scene, text: str) -> None:
+    with scene.disk.create(HOME / "ports.toml") as file:
+        file.write(text.encode())
+
+
+def test_a_new_rule_changes_the_verdict_with_the_next_look() -> None:
+    scene = Scene()
+    scene.look(owner())
+    write_settings(scene, '[[rules]]\nname = "mine"\nport = 2967\n')
+    assert scene.look(owner()) == [CHANGED]
+    note = parse_listener_event(scene.told[-1].subject, scene.told[-1].detail)
+    assert (note.verdict, note.was) == (Verdict.EXPECTED, "unknown")
+    assert scene.look(owner()) == []
+
+
+def test_settings_that_are_wrong_leave_the_old_ones_in_force() -> None:
+    """A slip of the pen must not blind the watch."""
+    scene = Scene()
+    scene.look()
+    write_settings(scene, "port = 1")
+    with pytest.raises(ConfigurationError, match="did you mean 'ports'"):
+        scene.look(owner())
+    assert scene.look(owner()) == [OPENED]
+
+
+def test_a_watch_may_be_turned_off_and_on_while_it_runs() -> None:
+    scene = Scene()
+    scene.look()
+    write_settings(scene, "watch = false")
+    assert scene.look(owner()) == []
+    write_settings(scene, "")
+    assert scene.look(owner()) == [OPENED]
+
+
 # -- in the agent ------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """The port watch of an agent: look cheaply, look closely on change, tell what changed.
 
-    HOME/ports.toml           settings, the operator's (config.ports), read at the start; the
-                              defaults watch 2967
+    HOME/ports.toml           settings, the operator's (config.ports), taken up when they change;
+                              the defaults watch 2967
     HOME/ports/watch.json     what is known: the baseline, verdicts, what was told
     HOME/ports/relist         there while the console waits for every listener anew
 
@@ -30,7 +30,7 @@ from fleetward.adapters.clock import Clock
 from fleetward.adapters.disk import Kind
 from fleetward.agent.home import Home
 from fleetward.agent.noticing import Happening, happening, short
-from fleetward.config.ports import PortsSettings, agent_ports_settings
+from fleetward.config.ports import PORTS_FILE, PortsSettings, agent_ports_settings
 from fleetward.core.limits import STATUS
 from fleetward.core.listeners import BoundSocket
 from fleetward.core.portchanges import (
@@ -120,15 +120,20 @@ class PortWatch:
     _watched: Watched | None = field(default=None, init=False)
     _sockets: frozenset[BoundSocket] | None = field(default=None, init=False)
     _looked: timedelta = field(default=timedelta(), init=False)
+    _settings_file: bytes | None = field(default=None, init=False)
 
     def look(self) -> tuple[Observation, ...]:
         """Look once; return what was told.
 
         Raises:
-            ConfigurationError: this machine does not show its sockets.
+            ConfigurationError: this machine does not show its sockets; or HOME/ports.toml was
+                changed and is wrong: the next look goes on with what was in force.
             BusyError: another process reports at this moment; the next look tells it.
             DiskError: events or state could not be made durable; the next look tries again.
         """
+        self._take_settings()
+        if not self.settings.watch:
+            return ()
         ports, excluded = frozenset(self.settings.ports), frozenset(self.settings.exclude)
         seen = self.surveyor.sockets(ports)
         sockets = frozenset(one for one in seen if one.port not in excluded)
@@ -139,6 +144,18 @@ class PortWatch:
         told = self._tell(judge(survey, self.settings.expectations()), is_asked=is_asked)
         self._sockets, self._looked = sockets, self.clock.monotonic()
         return told
+
+    def _take_settings(self) -> None:
+        before, self._settings_file = self._settings_file, self._read_settings()
+        if before is not None and before != self._settings_file:
+            self.settings = agent_ports_settings(self.home.disk, self.home.path)
+            self._sockets = None  # new rules, new verdicts
+
+    def _read_settings(self) -> bytes:
+        try:
+            return self.home.disk.read(self.home.path / PORTS_FILE)
+        except FileNotFoundError:
+            return b""
 
     def _is_due(self, sockets: frozenset[BoundSocket]) -> bool:
         if self._watched is None or sockets != self._sockets:
@@ -194,7 +211,7 @@ def list_again(home: Home) -> str:
 def open_watch(
     home: Home, clock: Clock, record: Record, surveyor: Surveyor | None = None
 ) -> PortWatch | None:
-    """Return the watch of an agent; None where it is off.
+    """Return the watch of an agent; None where it is off at the start.
 
     Raises:
         ConfigurationError: HOME/ports.toml is wrong, or this platform needs psutil.

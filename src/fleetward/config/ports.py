@@ -10,7 +10,7 @@
     port = 3142
     package = "apt-cacher-ng"
 
-An agent reads its file when it starts.
+An agent takes its file up when it changes (but for `interval` and `namespaces`: at its start).
 
 Deliberately not here: what a rule means (core.portrules), what is thought of listeners (core.ports).
 """
