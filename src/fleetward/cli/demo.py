@@ -1,9 +1,11 @@
 """`fleetward demo`: a whole fleet on this machine, in a few seconds."""
 
+import signal
 import sys
 import tempfile
 import threading
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,12 +13,21 @@ import typer
 
 from fleetward.cli.output import people, print_json, remarks
 from fleetward.demo.acts import Play
+from fleetward.demo.console import is_installed
 from fleetward.demo.content import sample_series, user_series
-from fleetward.demo.screen import Lines, Screen
+from fleetward.demo.screen import Lines, Screen, login_line
 from fleetward.demo.stage import Stage
 
 MAX_HOSTS = 500
 """Agents in one process; beyond it use `sim` on a machine made for it."""
+
+REPORT_SECONDS = 10.0
+"""How often hosts look and report while the demo stays, so that the console shows them alive."""
+
+PER_HOST_SECONDS = 0.1
+"""More hosts report less often: they share this machine."""
+
+NO_CONSOLE = "no console: this installation has none; pip install 'fleetward[console]' brings it"
 
 
 def demo(
@@ -36,19 +47,23 @@ def demo(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show the main job on loopback: origin, relay and hosts, releases, tampering, an attack.
+    """Show the main job on loopback: origin, relay, hosts and console; releases, an attack.
 
-    Exits 1 where a claim does not hold. On a terminal the origin and the relay go on until Ctrl-C.
+    Exits 1 where a claim does not hold. On a terminal all of it goes on until Ctrl-C, so that you
+    can open the console: its address and password are shown.
 
     Examples: fleetward demo · fleetward demo --hosts 50 --once --json ·
     fleetward demo --content /srv/rules-by-day
     """
-    with tempfile.TemporaryDirectory(prefix="fleetward-demo-") as folder:
+    has_console = is_installed()
+    with _ended_in_order(), tempfile.TemporaryDirectory(prefix="fleetward-demo-") as folder:
         work = Path(folder)
         series = user_series(content, work) if content else sample_series(work)
         screen = None if json or not people.is_terminal else Screen(people)
-        audience = screen or Lines(remarks if json else people)
-        with Stage(work, hosts) as stage:
+        audience = screen or Lines(remarks if json else people, is_for_people=not json)
+        if not has_console:
+            remarks.print(NO_CONSOLE, soft_wrap=True, markup=False)
+        with Stage(work, hosts, console=has_console) as stage:
             with screen.shown() if screen else nullcontext():
                 play = Play(stage, series, audience)
                 play.play()
@@ -56,8 +71,18 @@ def demo(
             if json:
                 print_json("fleetward.demo/1", _document(play, hosts))
             if screen and not once and sys.stdin.isatty():
-                _go_on(stage)
+                _go_on(stage, play)
     raise typer.Exit(0 if holds else 1)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Take SIGTERM as Ctrl-C while the context lasts, so that no console is left behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _document(play: Play, hosts: int) -> dict[str, Any]:
@@ -68,6 +93,7 @@ def _document(play: Play, hosts: int) -> dict[str, Any]:
             for claim in play.claims
         ],
         "hosts": hosts,
+        "console": {"url": play.login.url} if play.login else None,
         "steps": [
             {
                 "release": step.release,
@@ -86,15 +112,19 @@ def _document(play: Play, hosts: int) -> dict[str, Any]:
     }
 
 
-def _go_on(stage: Stage) -> None:
+def _go_on(stage: Stage, play: Play) -> None:
     home = next(iter(stage.homes.values())) / "agent"
+    login = f"{login_line(play.login)}\n" if play.login else ""
     people.print(
-        f"The origin goes on at {stage.origin_url} and the relay at {stage.relay_url}.\n"
+        f"{login}The origin goes on at {stage.origin_url} and the relay at {stage.relay_url}.\n"
         f"Look around: curl {stage.relay_url}/v1/relay · fleetward agent status {home}\n"
         "Ctrl-C ends it and removes everything.",
         soft_wrap=True,
+        markup=False,
     )
+    pause = max(REPORT_SECONDS, len(stage.homes) * PER_HOST_SECONDS)
     try:
-        threading.Event().wait()
+        while not threading.Event().wait(pause):
+            stage.update(stage.homes, lambda _: None)
     except KeyboardInterrupt:
         people.print("ended")

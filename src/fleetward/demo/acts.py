@@ -12,9 +12,11 @@ from typing import Protocol
 from fleetward.core.digest import Sha256
 from fleetward.core.install import State
 from fleetward.demo.attacker import Attack
+from fleetward.demo.console import ADMINISTRATOR
 from fleetward.demo.content import ReleaseFolder
+from fleetward.demo.reports import Shown
 from fleetward.demo.stage import HostRun, Stage, Traffic
-from fleetward.errors import DigestError, TrustError
+from fleetward.errors import DigestError, NetworkError, TrustError
 from fleetward.origin.publish import Published
 
 
@@ -52,8 +54,27 @@ class Step:
     hosts: int
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Where people open the console, and how they get in.
+
+    Attributes:
+        url: its address.
+        name: of the administrator.
+        password: for this run only.
+    """
+
+    url: str
+    name: str
+    password: str
+
+
 class Audience(Protocol):
     """Who watches."""
+
+    def opened(self, login: Login) -> None:
+        """The console serves."""
+        ...
 
     def act(self, title: str) -> None:
         """An act begins."""
@@ -82,6 +103,7 @@ class Play:
         audience: who watches.
         claims: what was judged so far.
         steps: the releases that reached the hosts.
+        login: the console's, once it serves; None where there is none.
     """
 
     stage: Stage
@@ -89,6 +111,9 @@ class Play:
     audience: Audience
     claims: list[Claim] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    login: Login | None = None
+    _under_attack: Shown = field(default_factory=Shown)
+    _problem: str = ""
 
     def play(self) -> None:
         """Play all acts."""
@@ -99,6 +124,7 @@ class Play:
         self.stage.make_hosts()
         self._release(first, names)
         self._claim_first(names)
+        self._enrol(names)
         stale = self.stage.timestamp()
         for release in others:
             self.audience.act(f"The origin publishes {release.name}; hosts take the difference")
@@ -107,6 +133,7 @@ class Play:
         self._replayed(stale, names)
         self._altered(last, stale, names)
         self._claim_steps(names)
+        self._claim_console(names)
 
     # -- acts -----------------------------------------------------------------------------------
 
@@ -132,6 +159,29 @@ class Play:
             )
         )
         self.audience.step(self.steps[-1])
+
+    def _enrol(self, names: Sequence[str]) -> None:
+        console = self.stage.console
+        if console is None:
+            return
+        self.audience.act(f"{len(names)} hosts enrol at the console")
+        try:
+            url = self.stage.enrol(console)
+        except NetworkError as error:
+            self._problem = str(error)
+            return
+        self.login = Login(url, ADMINISTRATOR, console.password)
+        self.audience.opened(self.login)
+
+    def _shown(self, hosts: int, refusals: int) -> Shown:
+        """Return what the console shows, once it is so much; nothing where it has failed."""
+        if self.stage.console is None or self._problem:
+            return Shown()
+        try:
+            return self.stage.shown(self.stage.console, Shown(hosts, refusals))
+        except NetworkError as error:
+            self._problem = str(error)
+            return Shown()
 
     def _tampered(self, name: str) -> None:
         self.audience.act(f"Somebody changes a file on {name}")
@@ -171,6 +221,7 @@ class Play:
         published = self.stage.publish(last)
         with self.stage.attack(Attack.ALTERS_BLOBS, stale):
             runs = self.stage.update(names, self.audience.host)
+            self._under_attack = self._shown(len(names), len(names))
         refusals = [e for run in runs for e in _errors(run) if isinstance(e, DigestError)]
         self._judge(
             "altered-blob-refused",
@@ -227,6 +278,20 @@ class Play:
             total.wan_blobs == sum(s.blob_bytes for s in self.steps),
             f"{total.wan_blobs:,} bytes of blobs over the WAN; without a relay "
             f"{direct:,} for {len(names)} hosts; delivered on the site: {total.delivered:,}",
+        )
+
+    def _claim_console(self, names: Sequence[str]) -> None:
+        if self.stage.console is None:
+            return
+        count, last = len(names), self.steps[-1]
+        before, now = self._under_attack, self._shown(count, count)
+        self._judge(
+            "console-shows-every-host",
+            before == now == Shown(count, count),
+            self._problem
+            or f"the console's API says of {now.hosts} of {count} hosts what they run themselves "
+            f"({last.release}, tree {last.tree[:16]}…), and said so of {before.hosts} while the "
+            f"relay altered blobs; {now.refusals} told it that they refused the old timestamp",
         )
 
 

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from fleetward.demo.acts import Claim, Step
+from fleetward.demo.acts import Claim, Login, Step
 from fleetward.demo.stage import HostRun
 
 _COLOURS = {
@@ -41,11 +41,22 @@ def claim_line(claim: Claim) -> str:
     return f"{'holds' if claim.holds else 'DOES NOT HOLD'}  {claim.id}: {claim.evidence}"
 
 
+def login_line(login: Login) -> str:
+    """Return how people open the console, as one line."""
+    return f"console: {login.url}   name: {login.name}   password: {login.password}"
+
+
 class Lines:
     """An audience that prints lines, for logs and pipes."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, is_for_people: bool = True) -> None:
+        """Print to `console`; the console's password only where it `is_for_people`."""
         self._console = console
+        self._is_for_people = is_for_people
+
+    def opened(self, login: Login) -> None:
+        """Print how to open the console."""
+        self._print(f"   {login_line(login) if self._is_for_people else f'console: {login.url}'}")
 
     def act(self, title: str) -> None:
         """Print the act's title."""
@@ -78,6 +89,7 @@ class Screen:
     _hosts: dict[str, HostRun] = field(default_factory=dict)
     _steps: list[Step] = field(default_factory=list)
     _claims: list[Claim] = field(default_factory=list)
+    _login: str = ""
     _live: Live | None = None
 
     @contextmanager
@@ -95,6 +107,10 @@ class Screen:
         """Show a host's state."""
         self._hosts[run.name] = run
 
+    def opened(self, login: Login) -> None:
+        """Show how to open the console."""
+        self._login = login_line(login)
+
     def step(self, step: Step) -> None:
         """Show a release's figures."""
         self._steps.append(step)
@@ -106,6 +122,8 @@ class Screen:
     def picture(self) -> RenderableType:
         """Return everything as it stands."""
         parts: list[RenderableType] = [Panel(Text(self._title, style="bold"), expand=True)]
+        if self._login:
+            parts.append(Text(self._login, "bold cyan"))
         if self._hosts:
             parts.append(self._host_table())
         if self._steps:

@@ -1,7 +1,8 @@
 """The programs of a demo: an origin, a relay and hosts, with real sockets and folders.
 
 Every host is an agent with a HOME of its own and the relay as its only source. The attacker takes
-the relay's address; the hosts' settings never change.
+the relay's address; the hosts' settings never change. Where a console is wanted, it starts beside
+all that; once the hosts are enrolled there, each reports after every run.
 """
 
 import json
@@ -18,16 +19,20 @@ from fleetward.adapters.clock import Clock, SystemClock
 from fleetward.adapters.disk import SystemDisk
 from fleetward.adapters.entropy import SystemEntropy
 from fleetward.adapters.http import HttpSession
+from fleetward.agent.enrolling import read_token_file
 from fleetward.agent.home import Home
 from fleetward.agent.slots import Slots
 from fleetward.agent.updating import UpdateReport
 from fleetward.agent.verifying import Verified
 from fleetward.agent.wiring import create_agent, open_agent, verify_all
 from fleetward.config.agent import AgentSettings, Subscription
+from fleetward.config.relay import SpoolSettings
 from fleetward.core.limits import MIB
 from fleetward.core.names import ProductName, parse_release
 from fleetward.demo.attacker import Attack, Attacker
+from fleetward.demo.console import LiveConsole, settings_for
 from fleetward.demo.content import ReleaseFolder
+from fleetward.demo.reports import Shown, compare, enrol_host, report_host
 from fleetward.httpd.background import ServerThread
 from fleetward.httpd.files import RepositoryHandler
 from fleetward.origin.create import create
@@ -44,6 +49,16 @@ _BASES = 2
 """Hosts of a demo are never further behind, so it makes no deltas from older releases."""
 _TIMESTAMP_LIFETIME = timedelta(milliseconds=20)
 """Nobody who watches wants to wait for the seconds that a relay may keep a timestamp."""
+_SPOOL = SpoolSettings(
+    delay=timedelta(milliseconds=50),
+    datagrams_per_second=0,
+    check_ins_per_second=0,
+    enrolments_per_second=0,
+)
+"""All hosts have one address here, and nobody who watches wants to wait for a full batch."""
+_PATIENCE = timedelta(seconds=30)
+"""For what hosts reported to be seen in the console, on a busy machine."""
+_PAUSE = timedelta(milliseconds=50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +103,23 @@ class HostRun:
 class Stage:
     """Runs everything; leave the context to stop it."""
 
-    def __init__(self, work: Path, hosts: int, clock: Clock | None = None) -> None:
+    def __init__(
+        self, work: Path, hosts: int, clock: Clock | None = None, *, console: bool = False
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            work: an empty folder.
+            hosts: how many.
+            clock: time.
+            console: whether a console runs too, which wants the extra `console`.
+        """
         self._work = work
+        self._with_console = console
+        self._console_url = ""
+        self.console: LiveConsole | None = None
         self._clock = clock or SystemClock()
         self._disk = SystemDisk()
-        self._stack = ExitStack()
         self._relay: RelayThread | None = None
         self._before_restart = Traffic()
         self.repository = work / "origin"
@@ -109,10 +136,15 @@ class Stage:
             entropy=SystemEntropy(),
         )
         self._anchor = create(self._shop, PlainKeys()).root
-        origin = self._stack.enter_context(ServerThread(RepositoryHandler(self.repository)))
-        self.origin_url = origin.url
-        self.start_relay()
-        self._pool = self._stack.enter_context(ThreadPoolExecutor(_WORKERS))
+        with ExitStack() as stack:
+            origin = stack.enter_context(ServerThread(RepositoryHandler(self.repository)))
+            self.origin_url = origin.url
+            stack.callback(self.stop_relay)
+            self.start_relay()
+            if self._with_console:
+                self.console = stack.enter_context(self._new_console())
+            self._pool = stack.enter_context(ThreadPoolExecutor(_WORKERS))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -121,7 +153,6 @@ class Stage:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop_relay()
         self._stack.close()
 
     # -- the relay ----------------------------------------------------------------------------
@@ -130,7 +161,14 @@ class Stage:
         """Start the honest relay, at its old address where it had one."""
         port = int(self.relay_url.rpartition(":")[2]) if self.relay_url else 0
         limits = RelayLimits(timestamp_lifetime=_TIMESTAMP_LIFETIME)
-        settings = RelaySettings((self.origin_url,), self._work / "relay", port=port, limits=limits)
+        settings = RelaySettings(
+            (self.origin_url,),
+            self._work / "relay",
+            port=port,
+            limits=limits,
+            console=self._console_url,
+            spool=_SPOOL,
+        )
         self._relay = RelayThread(settings)
         self._relay.__enter__()
         self.relay_url = self._relay.url
@@ -160,6 +198,47 @@ class Stage:
         self.stop_relay()
         port = int(self.relay_url.rpartition(":")[2])
         return ServerThread(Attacker(self.repository, attack, timestamp), port=port)
+
+    # -- the console ---------------------------------------------------------------------------
+
+    def _new_console(self) -> LiveConsole:
+        folder = self._work / "console"
+        settings = settings_for(folder, self.origin_url, self._anchor, self.relay_url)
+        return LiveConsole(folder, self._clock, settings)
+
+    def enrol(self, console: LiveConsole) -> str:
+        """Tell the relay of the console, and make every host known there; return its URL.
+
+        Raises:
+            NetworkError: the console did not start, or nobody carried a host's words to it.
+        """
+        url = console.ready().url
+        file = read_token_file(console.token_file(len(self.homes)), None)
+        self._console_url = url
+        self.stop_relay()
+        self.start_relay()
+
+        def introduce(name: str) -> None:
+            home = self.home(self.homes[name])
+            enrol_host(home, name, file, self._clock)
+            report_host(home, self._clock)
+
+        list(self._pool.map(introduce, self.homes))
+        return url
+
+    def shown(self, console: LiveConsole, wanted: Shown) -> Shown:
+        """Return how the console compares with the hosts, as soon as it is as `wanted`.
+
+        Raises:
+            NetworkError: the console does not answer.
+        """
+        homes = {name: self.home(path) for name, path in self.homes.items()}
+        end = self._clock.monotonic() + _PATIENCE
+        while True:
+            found = compare(homes, console)
+            if found == wanted or self._clock.monotonic() > end:
+                return found
+            self._clock.sleep(_PAUSE)
 
     # -- the origin ----------------------------------------------------------------------------
 
@@ -197,6 +276,8 @@ class Stage:
             report = open_agent(self.home(self.homes[name])).update(repair=repair)
             done = HostRun(name, report, self._clock.monotonic() - began)
             told(done)
+            if self._console_url:
+                report_host(self.home(self.homes[name]), self._clock)
             return done
 
         return list(self._pool.map(run, names))
