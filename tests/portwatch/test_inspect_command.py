@@ -55,7 +55,7 @@ def test_ports_that_are_named_take_the_place_of_the_usual_ones(tmp_path: Path) -
     assert "0 flows" in RUNNER.invoke(app, [str(file)]).stdout
     ended = RUNNER.invoke(app, [str(file), "--port", "8080", "--port", "9"])
     assert ended.exit_code == 0
-    assert "1 flows with 4 packets on 9, 8080" in ended.stdout
+    assert "1 flow with 4 packets on 9, 8080" in ended.stdout
 
 
 def test_many_conversations_are_cut_with_a_count(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fleetward.core.portclass import SYMANTEC_PORTS
 from fleetward.core.portrules import Verdict
+from fleetward.portwatch.grouping import rows_of
 from fleetward.portwatch.inspecting import CountingStream, inspect_capture
 from fleetward.portwatch.limits import CAPTURES, FAN_OUT_HOSTS, CaptureLimits
 from fleetward.portwatch.page import report_page
@@ -127,6 +128,17 @@ class TestSums:
         assert "more flows that found no place" in page
         assert "more flows of further sources" in page
         assert "over 2" in page
+
+    def test_many_servers_of_one_source_share_a_row(self) -> None:
+        packets = [*scan(30), *scan(3, "192.0.2.67")]
+        packets += Talk("fd00::9", "fd00::1").open().say(HTTP).packets
+        rows = rows_of(report_of(capture_of(packets).pcap()).conversations)
+        assert [(row.target, row.flows) for row in rows] == [
+            ("[fd00::1]:2967/tcp", 1),
+            ("30 hosts, port 2967/tcp", 30),
+            *((f"10.0.0.{n}:2967/tcp", 1) for n in (1, 2, 3)),
+        ]
+        assert rows[0].detail.startswith("GET /admin")
 
     def test_the_document_begins_with_its_schema_and_reads_as_json(self) -> None:
         report = report_of(capture_of(scan(3)).pcap())

@@ -418,6 +418,16 @@ class TestCommand:
         assert "gup-request" in told
         assert "1 connections" in told
 
+    def test_it_ends_quietly_when_nobody_reads_its_lines(self) -> None:
+        with sensing("--json") as (program, address):
+            assert program.stdout
+            assert program.stderr
+            program.stdout.close()
+            with socket.create_connection(address, timeout=WAIT) as client:
+                client.sendall(STREAMS["http"])
+            assert program.wait(WAIT) == 0
+            assert program.stderr.read() == ""
+
     @pytest.mark.parametrize("close", ["nowhere", "long"])
     def test_what_cannot_be_sent_is_refused(self, close: str, tmp_path: Path) -> None:
         (tmp_path / "long").write_bytes(bytes(2_000))

@@ -13,8 +13,9 @@ from fleetward.cli.output import byte_bars, people, print_json, remarks
 from fleetward.core.portclass import SYMANTEC_PORTS
 from fleetward.core.portrules import Verdict
 from fleetward.errors import ConfigurationError
+from fleetward.portwatch.grouping import rows_of
 from fleetward.portwatch.inspecting import CountingStream, inspect_capture
-from fleetward.portwatch.page import note_text, report_page
+from fleetward.portwatch.page import counted, note_text, report_page
 from fleetward.portwatch.report import SCHEMA, CaptureReport
 from fleetward.portwatch.svg import timeline_picture
 
@@ -75,8 +76,8 @@ def _show(report: CaptureReport) -> None:
     colour = _COLOURS[report.verdict]
     ports = ", ".join(map(str, report.ports))
     people.print(
-        f"[bold {colour}]{report.verdict.value}[/]: {report.flows:,} flows with "
-        f"{report.packets_on_ports:,} packets on {ports}, of {report.packets:,} in the file"
+        f"[bold {colour}]{report.verdict.value}[/]: {counted(report.flows, 'flow')} with "
+        f"{counted(report.packets_on_ports, 'packet')} on {ports}, of {report.packets:,} in the file"
     )
     for note, count in report.notes.items():
         remarks.print(f"[yellow]note:[/] {escape(note_text(note, count))}", soft_wrap=True)
@@ -85,7 +86,7 @@ def _show(report: CaptureReport) -> None:
         more = f" and {one.from_more:,} more" if one.from_more else ""
         people.print(
             f"\n[{_COLOURS[one.verdict]}]{one.verdict.value}[/] [bold]{one.id}[/] "
-            f"({one.flows:,} flows, from {sources}{more})\n  {escape(one.sentence)}\n"
+            f"({counted(one.flows, 'flow')}, from {sources}{more})\n  {escape(one.sentence)}\n"
             f"  [dim]next:[/] {escape(one.next_step)}",
             soft_wrap=True,
         )
@@ -95,18 +96,19 @@ def _show(report: CaptureReport) -> None:
 
 
 def _conversations(report: CaptureReport) -> Table:
-    shown = report.conversations[:_ROWS]
-    rest = sum(one.flows for one in report.conversations[_ROWS:]) + sum(report.more_flows.values())
+    rows = rows_of(report.conversations)
+    rest = sum(one.flows for one in rows[_ROWS:]) + sum(report.more_flows.values())
     caption = f"and {rest:,} more flows; --json and --html show more" if rest else None
-    table = Table("class", "from", "to", "flows", "packets", "first", "detail", caption=caption)
-    for one in shown:
-        server = f"[{one.server}]" if ":" in one.server else one.server
+    table = Table(box=None, pad_edge=False, header_style="bold", caption=caption)
+    for name in ("class", "from", "to", "flows", "packets", "first", "detail"):
+        table.add_column(name, overflow="fold")
+    for one in rows[:_ROWS]:
         table.add_row(
             f"[{_COLOURS[one.verdict]}]{one.kind.value}[/]",
             one.client,
-            escape(f"{server}:{one.port}/{one.transport}"),
+            escape(one.target),
             f"{one.flows:,}",
-            f"{sum(one.packets):,}",
+            f"{one.packets:,}",
             f"{one.first:%Y-%m-%d %H:%M:%S}",
             escape(one.detail),
         )

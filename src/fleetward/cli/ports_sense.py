@@ -1,5 +1,6 @@
 """`fleetward ports sense`: hear what is said to a port on which nothing should listen."""
 
+import os
 import signal
 import sys
 from collections.abc import Generator
@@ -71,9 +72,13 @@ def sense(
         with _stopped_by_signals(sensor):
             sensor.run(None if seconds is None else timedelta(seconds=seconds))
         report = sightings.report(at, began, clock.now())
+        _show(report, json=json)
+    except BrokenPipeError:
+        # Who read the lines has gone; what is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
     finally:
         sensor.close()
-    _show(report, json=json)
     if report.verdict is Verdict.SUSPICIOUS:
         raise typer.Exit(1)
 
@@ -135,7 +140,9 @@ def _show(report: SensorReport, *, json: bool) -> None:
 def _table(report: SensorReport) -> Table:
     rest = sum(row.count for row in report.rows[_ROWS:]) + sum(report.more.values())
     caption = f"and {rest:,} more sightings" if rest else None
-    table = Table("class", "from", "count", "first", "last", "detail", caption=caption)
+    table = Table(box=None, pad_edge=False, header_style="bold", caption=caption)
+    for name in ("class", "from", "count", "first", "last", "detail"):
+        table.add_column(name, overflow="fold")
     for row in report.rows[:_ROWS]:
         table.add_row(
             f"[{_COLOURS[row.verdict]}]{row.kind.value}[/]",

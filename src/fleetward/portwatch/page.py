@@ -9,7 +9,8 @@ from datetime import datetime
 from html import escape
 from typing import Final
 
-from fleetward.portwatch.report import CaptureReport, Conversation, Finding, Source
+from fleetward.portwatch.grouping import Row, rows_of
+from fleetward.portwatch.report import CaptureReport, Finding, Source
 from fleetward.portwatch.svg import timeline_picture
 
 _STYLE: Final = """
@@ -69,8 +70,14 @@ def _overview(report: CaptureReport) -> Iterator[str]:
     rows = [
         ("Verdict", _verdict(report.verdict.value)),
         ("Ports", escape(ports)),
-        ("In the file", f"{report.packets:,} packets, {report.octets:,} bytes; {escape(links)}"),
-        ("On the ports", f"{report.packets_on_ports:,} packets in {report.flows:,} flows"),
+        (
+            "In the file",
+            f"{counted(report.packets, 'packet')}, {report.octets:,} bytes; {escape(links)}",
+        ),
+        (
+            "On the ports",
+            f"{counted(report.packets_on_ports, 'packet')} in {counted(report.flows, 'flow')}",
+        ),
         ("Time", f"{_time(report.first)} to {_time(report.last)}"),
         *(("Note", escape(note_text(note, count))) for note, count in report.notes.items()),
     ]
@@ -78,6 +85,11 @@ def _overview(report: CaptureReport) -> Iterator[str]:
     for name, value in rows:
         yield f"<dt>{name}</dt><dd>{value}</dd>"
     yield "</dl>"
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number with its noun: 1 flow, 2 flows."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def note_text(note: str, count: int) -> str:
@@ -103,7 +115,7 @@ def _findings(findings: Iterable[Finding]) -> Iterator[str]:
 
 
 def _conversations(report: CaptureReport) -> Iterator[str]:
-    rows = [_conversation(one) for one in report.conversations]
+    rows = [_conversation(one) for one in rows_of(report.conversations)]
     more = sum(report.more_flows.values())
     caption = f"And {more:,} more flows that found no place in this table." if more else ""
     header = [
@@ -112,16 +124,15 @@ def _conversations(report: CaptureReport) -> Iterator[str]:
     yield from _table(caption, header, rows, "None.")
 
 
-def _conversation(one: Conversation) -> list[str]:
-    target = f"[{one.server}]" if ":" in one.server else one.server
+def _conversation(one: Row) -> list[str]:
     return [
         f'<span class="{one.verdict.value}">{escape(one.kind.value)}</span>',
         escape(one.client),
-        escape(f"{target}:{one.port}/{one.transport}"),
+        escape(one.target),
         f"{one.flows:,}",
         f"{one.answered:,}",
-        f"{sum(one.packets):,}",
-        f"{sum(one.octets):,}",
+        f"{one.packets:,}",
+        f"{one.octets:,}",
         _time(one.first),
         f"<code>{escape(one.detail)}</code>",
     ]

@@ -199,8 +199,13 @@ class Sensor:
         connection = _Connection(accepted, peer, self._clock.now(), now)
         connection.deadline = now + self._limits.patience
         accepted.settimeout(0.0)
+        try:
+            self._selector.register(accepted, selectors.EVENT_READ)
+        except OSError:  # the kernel watches no more descriptors
+            accepted.close()
+            self._sightings.crowded_out += 1
+            return
         self._open[accepted] = connection
-        self._selector.register(accepted, selectors.EVENT_READ)
 
     def _read(self, connection: _Connection) -> None:
         missing = self._limits.prefix_bytes - len(connection.content)
