@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
+from django.apps import apps
 from django.db import transaction
 from django.db.models import Case, Count, F, Max, Q, When
 
 from fleetward.adapters.clock import Clock
 from fleetward.adapters.http import HttpSession, HttpSettings
 from fleetward.config.console import RelaysSettings
-from fleetward.console.catalogue.models import Repository
 from fleetward.console.fleet.models import Presence
 from fleetward.console.fleet.standings import HostStanding
 from fleetward.console.relays.judging import FROZEN_AFTER, lag_of
@@ -115,8 +115,12 @@ def poll(ask: Asking, settings: RelaysSettings, now: datetime) -> int:
 
 
 def verified_version() -> int:
-    """Return the version of the newest timestamp that this console has verified; 0 for none."""
-    return Repository.objects.aggregate(newest=Max("timestamp"))["newest"] or 0
+    """Return the version of the newest timestamp that this console has verified; 0 for none.
+
+    By its model's name, since the catalogue builds on this part.
+    """
+    repositories = apps.get_model("catalogue", "Repository")._default_manager  # noqa: SLF001 (Django's name for it)
+    return int(repositories.aggregate(newest=Max("timestamp"))["newest"] or 0)
 
 
 def newest_version() -> int:
