@@ -176,6 +176,21 @@ def test_a_worker_that_imitates_is_found_among_honest_owners() -> None:
     assert [reason.id for reason in found.reasons].count("imitation") == 1
 
 
+@pytest.mark.parametrize("name", ["nginx\x1b[2J", "a\nb", "\u202egpj.exe", "x\x00"])
+def test_a_name_that_would_write_on_a_terminal(name: str) -> None:
+    """Escapes, line ends, and the mark that turns the reading direction."""
+    found = one(listener(owner(name=name)))
+    assert found.verdict is SUSPICIOUS
+    assert "unprintable-name" in found.ids
+    by_file = one(listener(owner(altered(HONEST, path=f"/opt/{name}"))))
+    assert "unprintable-name" in by_file.ids
+
+
+@pytest.mark.parametrize("name", ["nginx: master", "caf\u00e9", "(sd-pam)", "\u65e5\u672c"])
+def test_near_miss_names_of_every_language_and_with_spaces(name: str) -> None:
+    assert "unprintable-name" not in ids(one(listener(owner(name=name))))
+
+
 # -- fleetward-program -------------------------------------------------------------------------
 
 

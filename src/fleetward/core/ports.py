@@ -12,6 +12,7 @@
     fleetward-program     expected     an interpreter runs a server of Fleetward's, or its agent
                                        hears announcements (UDP)
     imitation             suspicious   a name that looks like one of those, at another place
+    unprintable-name      suspicious   a name or path with control characters: it writes on terminals
     executable-deleted    suspicious   the executable's file is gone
     executable-in-memory  suspicious   the executable was never a file
     writable-by-anyone    suspicious   anybody on the host can replace the executable or script
@@ -142,6 +143,7 @@ class Judged:
 
 _NEXT: Final = {
     "imitation": "treat the host as compromised until the file at that path is explained",
+    "unprintable-name": "look at it with --json alone: on a terminal it may hide or fake lines",
     "executable-deleted": "copy /proc/PID/exe away before you end the program; then ask who "
     "removed the file",
     "executable-in-memory": "copy /proc/PID/exe away before you end the program; honest services "
@@ -253,7 +255,7 @@ class _Case:
     def _suspicions(self) -> Iterator[Reason]:
         seen: set[str] = set()
         for owner in self.listener.owners:
-            for reason in (*self._imitations(owner), *_of_file(owner)):
+            for reason in (*self._imitations(owner), *_unprintable(owner), *_of_file(owner)):
                 if reason.id not in seen:
                     seen.add(reason.id)
                     yield reason
@@ -385,6 +387,14 @@ def _imitated(name: str) -> str | None:
     if name in _FLEETWARD_NAMES:
         return None
     return next((own for own in _FLEETWARD_NAMES if looks_like(name, own)), None)
+
+
+def _unprintable(owner: Owner) -> Iterator[Reason]:
+    for name in _names_of(owner):
+        if not name.isprintable():
+            sentence = f"the name {name!r} has control characters in it"
+            yield _reason("unprintable-name", Weight.SUSPICIOUS, sentence)
+            return
 
 
 _STATES: Final = {
