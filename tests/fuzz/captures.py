@@ -52,13 +52,10 @@ def random_input(seed: int) -> bytes:
     rng.shuffle(packets)
     capture = capture_of(packets, rng.choice([0, 1, 101, 113, 276]))
     order = rng.choice("<>")
-    write = rng.choice(
-        [
-            lambda: capture.pcap(order, nanoseconds=rng.random() < 0.5),
-            lambda: capture.pcapng(order, kind=rng.choice([2, 3, 6])),
-        ]
-    )
-    content = bytearray(write())
+    if rng.random() < 0.5:
+        content = bytearray(capture.pcap(order, nanoseconds=rng.random() < 0.5))
+    else:
+        content = bytearray(capture.pcapng(order, kind=rng.choice([2, 3, 6])))
     for _ in range(rng.choice((0, 1, 2, 4, 16))):
         at = rng.randrange(4, len(content))
         match rng.randrange(4):

@@ -52,7 +52,8 @@ def read_client_hello(payload: bytes) -> ClientHello:
     Args:
         payload: that `is_client_hello` takes.
     """
-    name, protocols = "", ()
+    name = ""
+    protocols: tuple[str, ...] = ()
     for kind, content in _extensions(payload):
         if kind == _SERVER_NAME:
             name = _text(content[5 : 5 + int.from_bytes(content[3:5])])

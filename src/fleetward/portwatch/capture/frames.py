@@ -115,14 +115,14 @@ def peek_of(link: int, order: str) -> Peek | None:
         link: the link type.
         order: of the file: `<` or `>`, as struct writes it.
     """
-    ethertypes = [_number(bytes.fromhex(kind), order) for kind in ("0800", "86dd", "8100")]
+    ipv4, ipv6, tag = (_number(bytes.fromhex(kind), order) for kind in ("0800", "86dd", "8100"))
     match link:
         case 1:
-            return Peek(f"4x12xH{_IP_LAYOUT}", *ethertypes, 14)
+            return Peek(f"4x12xH{_IP_LAYOUT}", ipv4, ipv6, tag, 14)
         case 113:
-            return Peek(f"4x14xH{_IP_LAYOUT}", *ethertypes, 16)
+            return Peek(f"4x14xH{_IP_LAYOUT}", ipv4, ipv6, tag, 16)
         case 276:
-            return Peek(f"4xH18x{_IP_LAYOUT}", *ethertypes, 20)
+            return Peek(f"4xH18x{_IP_LAYOUT}", ipv4, ipv6, tag, 20)
         case 0 | 108:
             half = "H2x" if order == "<" else "2xH"  # the half of the family that is not zero
             return Peek(f"4x{half}{_IP_LAYOUT}", 2, -1, -1, 4)
