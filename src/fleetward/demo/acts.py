@@ -4,7 +4,7 @@ A claim holds or does not by what the hosts themselves report and what the relay
 evidence is a sentence with the figures.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
@@ -14,7 +14,7 @@ from fleetward.core.install import State
 from fleetward.demo.attacker import Attack
 from fleetward.demo.console import ADMINISTRATOR
 from fleetward.demo.content import ReleaseFolder
-from fleetward.demo.reports import Shown
+from fleetward.demo.reports import TREE_DIGITS, Runs
 from fleetward.demo.stage import HostRun, Stage, Traffic
 from fleetward.errors import DigestError, NetworkError, TrustError
 from fleetward.origin.publish import Published
@@ -112,7 +112,7 @@ class Play:
     claims: list[Claim] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     login: Login | None = None
-    _under_attack: Shown = field(default_factory=Shown)
+    _under_attack: dict[str, Runs] = field(default_factory=dict)
     _problem: str = ""
 
     def play(self) -> None:
@@ -173,15 +173,15 @@ class Play:
         self.login = Login(url, ADMINISTRATOR, console.password)
         self.audience.opened(self.login)
 
-    def _shown(self, hosts: int, refusals: int) -> Shown:
-        """Return what the console shows, once it is so much; nothing where it has failed."""
+    def _shown(self) -> dict[str, Runs]:
+        """Return what the console shows as the hosts say it; nothing where it has failed."""
         if self.stage.console is None or self._problem:
-            return Shown()
+            return {}
         try:
-            return self.stage.shown(self.stage.console, Shown(hosts, refusals))
+            return self.stage.shown(self.stage.console)
         except NetworkError as error:
             self._problem = str(error)
-            return Shown()
+            return {}
 
     def _tampered(self, name: str) -> None:
         self.audience.act(f"Somebody changes a file on {name}")
@@ -221,7 +221,7 @@ class Play:
         published = self.stage.publish(last)
         with self.stage.attack(Attack.ALTERS_BLOBS, stale):
             runs = self.stage.update(names, self.audience.host)
-            self._under_attack = self._shown(len(names), len(names))
+            self._under_attack = self._shown()
         refusals = [e for run in runs for e in _errors(run) if isinstance(e, DigestError)]
         self._judge(
             "altered-blob-refused",
@@ -283,16 +283,23 @@ class Play:
     def _claim_console(self, names: Sequence[str]) -> None:
         if self.stage.console is None:
             return
-        count, last = len(names), self.steps[-1]
-        before, now = self._under_attack, self._shown(count, count)
+        before, last = self.steps[-2:]
+        now = _running(self._shown(), last)
+        kept = _running(self._under_attack, before)
         self._judge(
             "console-shows-every-host",
-            before == now == Shown(count, count),
+            now == kept == len(names),
             self._problem
-            or f"the console's API says of {now.hosts} of {count} hosts what they run themselves "
-            f"({last.release}, tree {last.tree[:16]}…), and said so of {before.hosts} while the "
-            f"relay altered blobs; {now.refusals} told it that they refused the old timestamp",
+            or f"the console's API says of {now} of {len(names)} hosts what they run themselves: "
+            f"{last.release} with tree {last.tree[:16]}…; and while the relay altered blobs it "
+            f"said of {kept} that they kept {before.release}",
         )
+
+
+def _running(shown: Mapping[str, Runs], step: Step) -> int:
+    """Return how many hosts are shown with a step's release and tree."""
+    wanted = (step.release, step.tree[:TREE_DIGITS])
+    return sum(wanted == (runs.release, runs.tree) for runs in shown.values())
 
 
 def _trees(runs: Sequence[HostRun]) -> Iterator[Sha256 | None]:

@@ -1,6 +1,6 @@
 """What a demo's hosts tell the console, and whether the console then says the same of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fleetward.adapters.clock import Clock
@@ -10,11 +10,10 @@ from fleetward.agent.enrolling import enrol
 from fleetward.agent.home import Home
 from fleetward.agent.wiring import http_session, status_of
 from fleetward.config.agent import load_agent_settings
-from fleetward.core.status import EventKind
 from fleetward.demo.console import LiveConsole
 from fleetward.wire.tokenfile import TokenFile
 
-_TREE_DIGITS = 32
+TREE_DIGITS = 32
 """Of a tree's digest, as check-ins carry it."""
 
 
@@ -31,19 +30,6 @@ class Runs:
     release: str
     state: str
     tree: str
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """How the console's view compares with the hosts.
-
-    Attributes:
-        hosts: of how many hosts it says what they themselves say.
-        refusals: how many hosts told it that they refused a source.
-    """
-
-    hosts: int = 0
-    refusals: int = 0
 
 
 def enrol_host(home: Home, name: str, file: TokenFile, clock: Clock) -> None:
@@ -71,23 +57,24 @@ def report_host(home: Home, clock: Clock) -> None:
     report(home, clock, SystemEntropy())
 
 
-def compare(homes: Mapping[str, Home], console: LiveConsole) -> Shown:
-    """Return how the console's answers compare with what the hosts say. Raises NetworkError."""
-    rows = {row["name"]: row for row in console.rows("/hosts")}
-    names = {row["record"]: name for name, row in rows.items()}
-    told = console.rows(f"/events?kind={EventKind.REFUSED_SOURCE.value}")
-    refusing = {names.get(event["record"]) for event in told} & set(homes)
-    agreeing = sum(
-        name in rows and _runs(rows[name]["products"]) == _runs(status_of(home)["products"])
-        for name, home in homes.items()
-    )
-    return Shown(agreeing, len(refusing))
+def compare(homes: Mapping[str, Home], console: LiveConsole) -> dict[str, Runs]:
+    """Return what the hosts run of which the console says the same as they do.
+
+    Args:
+        homes: the hosts, by the names under which they enrolled.
+        console: what is asked.
+
+    Raises:
+        NetworkError: the console does not answer.
+    """
+    shown = {row["name"]: _runs(row["products"]) for row in console.rows("/hosts")}
+    own = {name: _runs(status_of(home)["products"]) for name, home in homes.items()}
+    return {name: runs for name, runs in own.items() if shown.get(name) == runs}
 
 
-def _runs(products: Iterable[Mapping[str, str | None]]) -> dict[str | None, Runs]:
-    return {
-        row["product"]: Runs(
-            row["release"] or "", row["state"] or "", (row["tree"] or "")[:_TREE_DIGITS]
-        )
-        for row in products
-    }
+def _runs(products: Sequence[Mapping[str, str | None]]) -> Runs:
+    """Return what is run of the demo's only product, as a host and the console both tell it."""
+    if not products:
+        return Runs("", "", "")
+    row = products[0]
+    return Runs(row["release"] or "", row["state"] or "", (row["tree"] or "")[:TREE_DIGITS])

@@ -32,7 +32,7 @@ from fleetward.core.names import ProductName, parse_release
 from fleetward.demo.attacker import Attack, Attacker
 from fleetward.demo.console import LiveConsole, settings_for
 from fleetward.demo.content import ReleaseFolder
-from fleetward.demo.reports import Shown, compare, enrol_host, report_host
+from fleetward.demo.reports import Runs, compare, enrol_host, report_host
 from fleetward.httpd.background import ServerThread
 from fleetward.httpd.files import RepositoryHandler
 from fleetward.origin.create import create
@@ -118,6 +118,7 @@ class Stage:
         self._with_console = console
         self._console_url = ""
         self.console: LiveConsole | None = None
+        self.patience = _PATIENCE
         self._clock = clock or SystemClock()
         self._disk = SystemDisk()
         self._relay: RelayThread | None = None
@@ -219,24 +220,29 @@ class Stage:
         self.start_relay()
 
         def introduce(name: str) -> None:
-            home = self.home(self.homes[name])
-            enrol_host(home, name, file, self._clock)
-            report_host(home, self._clock)
+            enrol_host(self.home(self.homes[name]), name, file, self._clock)
+            self.report(name)
 
         list(self._pool.map(introduce, self.homes))
         return url
 
-    def shown(self, console: LiveConsole, wanted: Shown) -> Shown:
-        """Return how the console compares with the hosts, as soon as it is as `wanted`.
+    def report(self, name: str) -> None:
+        """Let a host report; what nobody takes goes with its next report."""
+        report_host(self.home(self.homes[name]), self._clock)
+
+    def shown(self, console: LiveConsole) -> dict[str, Runs]:
+        """Return the hosts of which the console says what they say themselves, and what that is.
+
+        Reports are on their way for a moment: it is waited for until all agree.
 
         Raises:
             NetworkError: the console does not answer.
         """
         homes = {name: self.home(path) for name, path in self.homes.items()}
-        end = self._clock.monotonic() + _PATIENCE
+        end = self._clock.monotonic() + self.patience
         while True:
             found = compare(homes, console)
-            if found == wanted or self._clock.monotonic() > end:
+            if len(found) == len(homes) or self._clock.monotonic() > end:
                 return found
             self._clock.sleep(_PAUSE)
 
@@ -277,7 +283,7 @@ class Stage:
             done = HostRun(name, report, self._clock.monotonic() - began)
             told(done)
             if self._console_url:
-                report_host(self.home(self.homes[name]), self._clock)
+                self.report(name)
             return done
 
         return list(self._pool.map(run, names))
