@@ -14,9 +14,18 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 
 
+NO_DIFFERENCE = ("test_routes.py", "test_openapi.py", "catalogue/test_rules.py")
+"""What asks the same few queries a thousand times, or none: left to `make slow`."""
+
+
 @pytest.mark.postgresql
 @pytest.mark.skipif(bool(DATABASE), reason="this is that run")
-def test_the_suite_on_postgresql() -> None:
+@pytest.mark.parametrize(
+    "passed_over",
+    [NO_DIFFERENCE, pytest.param((), marks=pytest.mark.slow)],
+    ids=["what-differs", "all"],
+)
+def test_the_suite_on_postgresql(passed_over: tuple[str, ...]) -> None:
     with server() as url:
         if url is None:
             pytest.skip(ADVICE)
@@ -25,6 +34,7 @@ def test_the_suite_on_postgresql() -> None:
                 sys.executable,
                 *("-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header"),
                 *("-m", "not postgresql and not chromium and not slow", str(HERE)),
+                *(f"--ignore={HERE / name}" for name in passed_over),
             ],
             cwd=REPOSITORY,
             env=os.environ | {"FLEETWARD_TEST_DB": url},
