@@ -17,6 +17,12 @@ from fleetward.demo.stage import Stage
 from fleetward.errors import ConfigurationError
 
 
+@pytest.fixture
+def no_console(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand for an installation without the extra `console`."""
+    monkeypatch.setattr("fleetward.cli.demo.is_installed", lambda: False)
+
+
 def test_the_sample_holds_every_claim(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["demo", "--hosts", "3", "--once", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -32,18 +38,24 @@ def test_the_sample_holds_every_claim(capsys: pytest.CaptureFixture[str]) -> Non
         "one-delta-a-step",
         "same-tree-everywhere",
         "wan-carries-each-byte-once",
+        "console-shows-every-host",
     ]
+    assert list(told["console"]) == ["url"]
     assert len({s["tree"] for s in told["steps"]}) == 3
     for step in told["steps"][1:]:
         assert step["wan_blob_bytes"] == step["blob_bytes"] < step["pack_bytes"] / 5
 
 
+@pytest.mark.usefixtures("no_console")
 def test_the_users_own_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for day in ("Monday", "Tuesday"):
         (tmp_path / day).mkdir()
         (tmp_path / day / "own.rules").write_text(f"alert {day}\n" * 500)
     assert run(["demo", "--hosts", "2", "--once", "--content", str(tmp_path)]) == 0
-    assert "monday" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "monday" in shown.out
+    assert "no console: " in shown.err
+    assert "console-shows-every-host" not in shown.out
 
 
 def test_a_claim_that_does_not_hold_is_said(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ class LiveConsole:
         """
         self._folder = folder
         self._clock = clock
-        self._settings = settings
+        self.settings = settings
         self._config = folder / "console.toml"
         self._pool = ThreadPoolExecutor(1)
         self._opening: Future[Ready]
@@ -90,7 +90,7 @@ class LiveConsole:
     def __enter__(self) -> Self:
         disk = SystemDisk()
         disk.make_folder(self._folder, private=True)
-        write_file(disk, self._config, toml_text(self._settings).encode())
+        write_file(disk, self._config, toml_text(self.settings).encode())
         write_file(disk, self._folder / "password", self.password.encode(), private=True)
         self._program = Program(self._command("run"), self._folder / "console.log")
         self._opening = self._pool.submit(self._open)
