@@ -113,6 +113,13 @@ def test_without_a_syn_long_segments_are_bounded_too() -> None:
     assert stream.close() == CONTENT[:PREFIX_BYTES]
 
 
+def test_a_second_syn_moves_nothing() -> None:
+    stream = stream_at(5, [(0, b"ab")])
+    stream.begin(900)
+    stream.add(8, b"c")
+    assert stream.close() == b"abc"
+
+
 def test_an_empty_stream() -> None:
     stream = Stream(PIECES)
     assert (stream.close(), stream.nearness(5)) == (b"", 0)

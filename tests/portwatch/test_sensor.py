@@ -27,7 +27,7 @@ from fleetward.cli import ports_sense
 from fleetward.core.listeners import Transport
 from fleetward.core.portclass import Classified, TrafficClass
 from fleetward.core.portrules import Verdict
-from fleetward.errors import ConfigurationError
+from fleetward.errors import ConfigurationError, UsageError
 from fleetward.portwatch.limits import SENSOR, SensorLimits
 from fleetward.portwatch.sensor import hearing
 from fleetward.portwatch.sensor.hearing import Closing, Manners, Sensor
@@ -36,6 +36,8 @@ from portwatch.payloads import PROBE, STREAMS
 from support.fakes import START, FakeClock
 
 HERE = "127.0.0.1"
+SENSE = typer.Typer(pretty_exceptions_enable=False)
+SENSE.command()(ports_sense.sense)
 WAIT = 20
 PLAIN = Manners()
 
@@ -318,13 +320,18 @@ def _fill_descriptors() -> list[int]:
         return taken
 
 
-def _knock_until_heard(address: tuple[str, int]) -> None:
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HERE, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _knock_until_heard(address: tuple[str, int], content: bytes) -> None:
     for _ in range(2_000):
         try:
             with socket.create_connection(address, timeout=WAIT) as client:
-                client.sendall(STREAMS["http"])
-                client.shutdown(socket.SHUT_WR)
-                rest_of(client)
+                client.sendall(content)
                 return
         except ConnectionRefusedError:
             select.select([], [], [], 0.01)
@@ -439,21 +446,29 @@ class TestCommand:
         assert ended.returncode in (2, 12)
         assert "error:" in ended.stderr
 
-    def test_in_this_process(self) -> None:
-        app = typer.Typer(pretty_exceptions_enable=False)
-        app.command()(ports_sense.sense)
+    @pytest.mark.parametrize(
+        ("flags", "kind", "code"),
+        [([], "http", 0), (["--json"], "rtvscan-overflow", 1), (["--close", "rst"], "other", 0)],
+    )
+    def test_in_this_process(self, flags: list[str], kind: str, code: int) -> None:
         before = signal.getsignal(signal.SIGTERM)
-        with socket.socket(type=socket.SOCK_DGRAM) as probe:
-            probe.bind((HERE, 0))
-            free = probe.getsockname()[1]
-        sender = threading.Thread(target=_knock_until_heard, args=((HERE, free),))
+        address = (HERE, _free_port())
+        sender = threading.Thread(target=_knock_until_heard, args=(address, STREAMS[kind]))
         sender.start()
-        ended = CliRunner().invoke(app, ["--listen", f"{HERE}:{free}", "--seconds", "1.5"])
+        listen = f"{HERE}:{address[1]}"
+        ended = CliRunner().invoke(SENSE, ["--listen", listen, "--seconds", "1.5", *flags])
         sender.join(WAIT)
-        assert ended.exit_code == 0, ended.output
-        assert "http" in ended.stdout
-        assert "GET /admin" in ended.stderr
+        assert ended.exit_code == code, ended.output
+        assert kind in ended.stdout
+        assert ("--json" in flags) or kind in ended.stderr
         assert signal.getsignal(signal.SIGTERM) is before
+
+    def test_refusals_in_this_process(self, tmp_path: Path) -> None:
+        long = tmp_path / "long"
+        long.write_bytes(bytes(2_000))
+        for close, error in ((str(long), UsageError), ("nowhere", ConfigurationError)):
+            with pytest.raises(error):
+                CliRunner().invoke(SENSE, ["--close", close], catch_exceptions=False)
 
     def test_it_stays_under_64_mib_whatever_comes(self) -> None:
         """The attacker floods it with connections that stay, huge payloads and datagrams."""
