@@ -321,10 +321,13 @@ def test_serving_ends_in_this_process_too(site: Site) -> None:
         heard.append(url)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    before = signal.getsignal(signal.SIGTERM)
-    asyncio.run(serve_repository(SystemDisk(), site.repo, ("127.0.0.1", 0), ready))
-    assert heard[0].startswith("http://127.0.0.1:")
-    assert signal.getsignal(signal.SIGTERM) == before
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        asyncio.run(serve_repository(SystemDisk(), site.repo, ("127.0.0.1", 0), ready))
+        assert heard[0].startswith("http://127.0.0.1:")
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
     with pytest.raises(ConfigurationError, match="no repository"):
         asyncio.run(serve_repository(SystemDisk(), site.folder, ("127.0.0.1", 0), ready))
 
