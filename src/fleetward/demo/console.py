@@ -207,7 +207,5 @@ def settings_for(folder: Path, origin: str, root: Path, relay: str) -> ConsoleFi
         # A console of minutes, on loopback: nobody should have to set up a second factor.
         sign_in=SignInSettings(totp_for_administrators=False),
         repository=RepositorySettings(url=origin, root=root, poll=timedelta(seconds=1)),
-        relays=RelaysSettings(
-            known=(KnownRelay(url=relay, site="loopback"),), poll=timedelta(seconds=2)
-        ),
+        relays=RelaysSettings(known=(KnownRelay(url=relay),), poll=timedelta(seconds=2)),
     )
