@@ -19,6 +19,7 @@ PARTS = (
     "hosts",
     "ports",
     "captures",
+    "sensor",
 )
 
 

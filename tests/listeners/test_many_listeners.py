@@ -167,7 +167,9 @@ def test_lsof_finds_the_same_programs() -> None:
             text=True,
             check=True,
         )
-    by_lsof = {int(port) for port in re.findall(r"^n127\.0\.0\.1:(\d+)$", told.stdout, re.MULTILINE)}
+    by_lsof = {
+        int(port) for port in re.findall(r"^n127\.0\.0\.1:(\d+)$", told.stdout, re.MULTILINE)
+    }
     assert by_lsof == {one.socket.port for one in ours.listeners if one.owners[0].pid == pid}
 
 
