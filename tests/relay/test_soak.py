@@ -31,9 +31,9 @@ misses_per_minute = 1e9
 [push]
 udp = false
 """
-SETTLE = 30.0
-"""Seconds in which what the last clients left must be gone; a blob that was passed through lingers for
-10 s."""
+SETTLE = 75.0
+"""Seconds in which what the last clients left must be gone: blobs that were carried through memory
+linger for a minute after the last question."""
 
 GROWTH_KIB = 12 * 1024
 """What memory may grow by between the first third and the end."""
