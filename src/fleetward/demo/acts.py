@@ -167,7 +167,7 @@ class Play:
         self.audience.act(f"{len(names)} hosts enrol at the console")
         try:
             url = self.stage.enrol(console)
-        except NetworkError as error:
+        except (NetworkError, TrustError) as error:
             self._problem = str(error)
             return
         self.login = Login(url, ADMINISTRATOR, console.password)
