@@ -329,8 +329,11 @@ def rules_archive(*messages: str) -> dict[str, bytes]:
 
 
 def suricata_update(home: Path, url: str) -> str:
+    (home / "none").mkdir(exist_ok=True)
+    (home / "update.yaml").write_text(f"dist-rule-directory: {home / 'none'}\n")
     done = run(
         SURICATA_UPDATE,
+        f"--config={home / 'update.yaml'}",
         f"--data-dir={home / 'data'}",
         f"--output={home / 'rules'}",
         f"--url={url}",
