@@ -15,14 +15,13 @@ from fleetward.agent.longpolls import (
     JITTER,
     MAX_PAUSE,
     UNABLE_PAUSE,
-    Heard,
     Ladder,
     LongPolls,
 )
 from fleetward.agent.watching import Outlook
 from fleetward.config.agent import NetworkSettings
 from fleetward.wire.announcement import MAX_VERSION
-from fleetward.wire.watch import LEAST_QUIET
+from fleetward.wire.watch import LEAST_QUIET, Heard
 from httpd.rawhttp import DEADLINE
 from httpd.sample_repository import write
 from httpd.upstreams import Asked, Out, Upstream, head, serving

@@ -10,8 +10,9 @@ from datetime import timedelta
 
 from fleetward.adapters.clock import Clock
 from fleetward.adapters.entropy import Entropy
-from fleetward.agent.longpolls import Heard, Ladder
+from fleetward.agent.longpolls import Ladder
 from fleetward.agent.watching import Outlook
+from fleetward.wire.watch import Heard
 
 LongPoll = Callable[[Outlook], tuple[Heard, int]]
 

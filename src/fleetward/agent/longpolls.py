@@ -10,7 +10,6 @@ The pauses are jittered, so that hosts whose relay restarts do not come back in 
 a long poll holds again, the agent's ordinary polls are all there is.
 """
 
-import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,7 +21,7 @@ from fleetward.config.agent import NetworkSettings
 from fleetward.core.limits import MetadataLimits, TransferLimits
 from fleetward.errors import FleetwardError, NotFoundError
 from fleetward.wire.announcement import claimed_version
-from fleetward.wire.watch import LEAST_QUIET, WATCH_DEADLINE, watch_target
+from fleetward.wire.watch import LEAST_QUIET, WATCH_DEADLINE, Heard, watch_target
 
 FIRST_PAUSE: Final = timedelta(seconds=15)
 MAX_PAUSE: Final = timedelta(minutes=10)
@@ -31,15 +30,6 @@ JITTER: Final = 0.2
 """The share by which each pause is longer or shorter."""
 
 _PATIENT: Final = TransferLimits(read_timeout=WATCH_DEADLINE)
-
-
-class Heard(enum.Enum):
-    """What came of one long poll."""
-
-    NEWS = "news"
-    QUIET = "quiet"
-    UNABLE = "unable"
-    FAILED = "failed"
 
 
 @dataclass(slots=True)

@@ -34,6 +34,7 @@ from fleetward.httpd.client import UpstreamResponse
 from fleetward.relay.bandwidth import PURPOSE, Need, Purpose, Turns
 from fleetward.relay.eviction import Room, Storage
 from fleetward.relay.sources import Source, Sources, Verdict, verdict_of
+from fleetward.relay.waking import Waiters
 from fleetward.wire.layout import blob_path
 
 _CONTENT_RANGE: Final = re.compile(rb"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})")
@@ -110,9 +111,7 @@ class Fill:
         self._writer: BlobWriter | None = None
         self._is_verified = False
         self._is_over = False
-        self._changed = asyncio.Event()
-        self._waking: asyncio.TimerHandle | None = None
-        self._last_wake = 0.0
+        self._waiters = Waiters(self._limits.wake_interval)
 
     # -- what waiters see ----------------------------------------------------------------------
 
@@ -142,7 +141,7 @@ class Fill:
 
     async def changed(self) -> None:
         """Return once there is something new to look at."""
-        await self._changed.wait()
+        await self._waiters.changed()
 
     async def known(self) -> None:
         """Return once the length is known, or the fill is over."""
@@ -213,7 +212,7 @@ class Fill:
         self._is_over = True
         if not self._is_verified:
             self.generation += 1
-        self._wake()
+        self._waiters.tell()
         if self._writer is not None:
             self._writer.close()
         self._storage.end(self.digest)
@@ -329,7 +328,7 @@ class Fill:
         if self.length is not None:
             self.generation += 1
         self.length = length
-        self._wake()
+        self._waiters.tell()
         await asyncio.sleep(0)  # Those who wait take their places before anything else happens.
 
     async def _make_room(self, length: int) -> None:
@@ -378,7 +377,7 @@ class Fill:
             if writer.rewrites != rewrites:
                 rewrites = writer.rewrites
                 self.generation += 1
-            self._wake_soon()
+            self._waiters.tell_soon()
         if self.length is not None and writer.offset != self.length:
             raise NetworkError("the upstream sent fewer bytes than it told")
 
@@ -387,7 +386,7 @@ class Fill:
         source.note_success()
         await self._note_length(writer.offset)
         self._is_verified = True
-        self._wake()
+        self._waiters.tell()
         if self._room is Room.PASSED_THROUGH:
             writer.discard()
             self._storage.release(self.digest)
@@ -397,27 +396,6 @@ class Fill:
         await _in_thread(writer.commit)
         self._storage.keep(self.digest, writer.offset)
         self._counters.filled += 1
-
-    # -- waking --------------------------------------------------------------------------------
-
-    def _wake_soon(self) -> None:
-        """Tell waiters, the first time at once and then at most every `wake_interval`."""
-        if self._waking is not None:
-            return
-        loop = asyncio.get_running_loop()
-        due = self._last_wake + self._limits.wake_interval.total_seconds()
-        if loop.time() >= due:
-            self._wake()
-        else:
-            self._waking = loop.call_at(due, self._wake)
-
-    def _wake(self) -> None:
-        if self._waking is not None:
-            self._waking.cancel()
-            self._waking = None
-        self._last_wake = asyncio.get_running_loop().time()
-        self._changed.set()
-        self._changed = asyncio.Event()
 
 
 async def _in_thread(blocking: Callable[[], None]) -> None:

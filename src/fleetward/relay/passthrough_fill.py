@@ -24,6 +24,7 @@ from fleetward.relay.passthrough_file import HEAD_BYTES, Kept, Writer
 from fleetward.relay.passthrough_ground import PassthroughGround, RefusedError
 from fleetward.relay.passthrough_rules import Wanted
 from fleetward.relay.passthrough_versions import continues, described, is_same, may_be_kept
+from fleetward.relay.waking import Waiters
 
 
 class Outcome(enum.Enum):
@@ -58,9 +59,7 @@ class Retrieval:
         self._is_whole = False
         self._is_over = False
         self._holders = 0
-        self._changed = asyncio.Event()
-        self._waking: asyncio.TimerHandle | None = None
-        self._last_wake = 0.0
+        self._waiters = Waiters(ground.limits.wake_interval)
 
     # -- what waiters see ------------------------------------------------------------------------
 
@@ -79,7 +78,7 @@ class Retrieval:
 
     async def changed(self) -> None:
         """Return once there is something new to look at."""
-        await self._changed.wait()
+        await self._waiters.changed()
 
     async def known(self) -> None:
         """Return once it is known what clients are to be answered."""
@@ -129,7 +128,7 @@ class Retrieval:
         if self.outcome is Outcome.ASKING or self._is_broken():  # the relay stops
             self.outcome = Outcome.FAILED
             self.generation += 1
-        self._wake()
+        self._waiters.tell()
         self._let_go()
 
     def _is_broken(self) -> bool:
@@ -223,7 +222,7 @@ class Retrieval:
             self._drop()
         self.writer = self._ground.store.begin(self.wanted.key, version)
         self.outcome = Outcome.CONTENT
-        self._wake()
+        self._waiters.tell()
         await self._copy(response, self.writer)
         await self._finish(response, self.writer)
 
@@ -238,7 +237,7 @@ class Retrieval:
             return
         self._ground.counters.resumed += 1
         self.outcome = Outcome.CONTENT
-        self._wake()
+        self._waiters.tell()
         await self._copy(response, writer)
         await self._finish(response, writer)
 
@@ -260,7 +259,7 @@ class Retrieval:
             elif writer.length + len(piece) > bound:
                 raise RefusedError("the upstream sent more than it told")
             writer.write(piece)
-            self._wake_soon()
+            self._waiters.tell_soon()
         if bound is not None and writer.length != bound:
             raise NetworkError("the upstream sent fewer bytes than it told")
 
@@ -272,27 +271,7 @@ class Retrieval:
         else:
             writer.unlink()
         self._is_whole = True
-        self._wake()
-
-    # -- waking ------------------------------------------------------------------------------------
-
-    def _wake_soon(self) -> None:
-        if self._waking is not None:
-            return
-        loop = asyncio.get_running_loop()
-        due = self._last_wake + self._ground.limits.wake_interval.total_seconds()
-        if loop.time() >= due:
-            self._wake()
-        else:
-            self._waking = loop.call_at(due, self._wake)
-
-    def _wake(self) -> None:
-        if self._waking is not None:
-            self._waking.cancel()
-            self._waking = None
-        self._last_wake = asyncio.get_running_loop().time()
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._waiters.tell()
 
 
 class RetrievalReader:

@@ -15,7 +15,6 @@ Deliberately not here: which upstream is asked (`Sources`); a host's own long po
 """
 
 import asyncio
-import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,22 +29,13 @@ from fleetward.relay.settings import PushLimits
 from fleetward.relay.sources import Source, Sources
 from fleetward.relay.timestamp import TimestampCache
 from fleetward.wire.announcement import claimed_version
-from fleetward.wire.watch import LEAST_QUIET, WATCH_DEADLINE, watch_target
+from fleetward.wire.watch import LEAST_QUIET, WATCH_DEADLINE, Heard, watch_target
 
 JITTER: Final = 0.2
 """The share of a pause that is drawn anew each time, so that relays do not come all at once."""
 
 _UNABLE: Final = frozenset({403, 404, 405, 410, 501})
 _BODY_SECONDS: Final = 10.0
-
-
-class Heard(enum.Enum):
-    """What came of one long poll."""
-
-    NEWS = "news"
-    QUIET = "quiet"
-    UNABLE = "unable"
-    FAILED = "failed"
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@
 A 200 is a hint. Whoever gets it asks for the timestamp as ever, and believes what is verified.
 """
 
+import enum
 import re
 from datetime import timedelta
 from typing import Final
@@ -28,6 +29,15 @@ LEAST_QUIET: Final = timedelta(seconds=5)
 """An answer without news that comes sooner was no long poll; asking again at once would spin."""
 
 _AFTER = re.compile(r"after=(0|[1-9][0-9]{0,18})")
+
+
+class Heard(enum.Enum):
+    """What came of one long poll, to whoever asked."""
+
+    NEWS = "news"
+    QUIET = "quiet"
+    UNABLE = "unable"
+    FAILED = "failed"
 
 
 def watch_target(after: int) -> str:
