@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fleetward.config.relay import ClientSettings
@@ -101,6 +101,7 @@ async def send(growth: PacedGrowth, offset: int, end: int, log: list[tuple[float
     st.lists(st.tuples(st.integers(0, 400_000), st.integers(1, 400_000)), min_size=1, max_size=4),
     st.integers(10_000, 5_000_000),
 )
+@example([(0, 237_859), (0, 262_026), (0, 285_138)], 4_998_829)
 def test_all_connections_of_a_client_together_get_its_rate(
     parts: list[tuple[int, int]], rate: int
 ) -> None:
@@ -118,7 +119,8 @@ def test_all_connections_of_a_client_together_get_its_rate(
         total = 0
         for when, count in sorted(log):
             total += count
-            assert total <= rate * (when - start) + rate * 0.1 + 256 * KIB + 1
+            early = rate * 1e-6 + 1  # a debt that a microsecond pays is none (relay/bucket.py)
+            assert total <= rate * (when - start) + rate * 0.1 + 256 * KIB + early
 
     run(main())
 
