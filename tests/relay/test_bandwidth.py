@@ -316,7 +316,8 @@ def test_no_span_gets_more_than_the_rate_the_burst_and_one_piece(
     total = 0
     for when, size in sorted(granted):
         total += size
-        assert total <= rate * (when - start) + rate * 0.25 + largest + metadata + 1e-3
+        early = rate * 1e-6 + 1e-3  # a debt that a microsecond pays is none (relay/bucket.py)
+        assert total <= rate * (when - start) + rate * 0.25 + largest + metadata + early
 
 
 # -- downloads at once -------------------------------------------------------------------------
