@@ -247,6 +247,21 @@ def test_the_file_enrols_and_pins_the_console(tmp_path: Path) -> None:
     assert Secret.parse(file.token).id == token.token
 
 
+@pytest.mark.parametrize("listen", ["0.0.0.0:8443", "[::]:8443"])
+def test_a_console_that_does_not_know_its_url_hands_no_file_out(
+    tmp_path: Path, listen: str
+) -> None:
+    """Hosts would be told to report to 0.0.0.0; and the audit log must not say that they were."""
+    token = made()
+    before = Entry.objects.count()
+    with (
+        rewired(settings=ConsoleFileSettings(state=tmp_path, listen=listen)),
+        pytest.raises(UsageError, match="--url"),
+    ):
+        tokens.token_file(ADA, token, keys.console_keys()[0])
+    assert Entry.objects.count() == before
+
+
 def test_a_token_that_is_used_up_has_no_file() -> None:
     token = made()
     ask(token)

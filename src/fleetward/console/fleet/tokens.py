@@ -119,12 +119,13 @@ def token_file(actor: Actor, token: EnrolmentToken, keys: ConsoleKeys) -> bytes:
     """Return the file that enrols hosts with `token`; it is a secret.
 
     Raises:
-        UsageError: the token is no longer good.
+        UsageError: the token is no longer good, or the console does not know its own URL.
     """
     if not is_good(token, wired().clock.now()):
         raise UsageError("this token is used up, expired or revoked: make another")
+    content = encode_token_file(TokenFile(pins=pins(keys), token=secret_of(token.token).text()))
     record(actor, "hosts.enrol", f"enrolment-token:{token.token}", after={"handed_over": True})
-    return encode_token_file(TokenFile(pins=pins(keys), token=secret_of(token.token).text()))
+    return content
 
 
 def is_good(token: EnrolmentToken, now: datetime) -> bool:
