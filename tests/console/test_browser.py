@@ -173,6 +173,7 @@ def test_the_menu_and_the_theme_by_keyboard_on_a_small_screen(tmp_path: Path) ->
         page.set_viewport_size({"width": 360, "height": 740})
         page.goto(url)
         log_in(page, "ada", PASSWORD)
+        expect(page.get_by_role("heading", name="Overview")).to_be_visible()
         page.keyboard.press("Tab")
         expect(page.get_by_text("Skip to the content")).to_be_focused()
         menu = page.get_by_role("button", name="Menu")
