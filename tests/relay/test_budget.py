@@ -23,7 +23,7 @@ from fleetward.httpd.message import (
     Response,
 )
 from fleetward.relay.bucket import Bucket
-from fleetward.relay.budget import MissBudget, PacedGrowth, RatedHandler, rated
+from fleetward.relay.budget import DocumentBudget, MissBudget, PacedGrowth, RatedHandler, rated
 from fleetward.relay.counters import RelayCounters
 from fleetward.relay.settings import RelayLimits
 from relay.test_eviction import Needs
@@ -57,6 +57,17 @@ def test_less_than_one_miss_per_minute_is_still_one_now_and_then() -> None:
 def test_no_limit_of_misses() -> None:
     budget = MissBudget(ClientSettings(misses_per_minute=0), RelayLimits(), Needs())
     assert all(budget.take("a", DIGEST, 0.0) == 0 for _ in range(1000))
+
+
+def test_documents_are_budgeted_by_client_and_apart_from_blobs() -> None:
+    settings = ClientSettings(misses_per_minute=1, document_misses_per_minute=3)
+    budget = DocumentBudget(settings, RelayLimits())
+    assert [budget.take("192.0.2.1", 0.0) for _ in range(3)] == [0, 0, 0]
+    assert budget.take("192.0.2.1", 0.0) == pytest.approx(20)
+    assert budget.take("192.0.2.2", 0.0) == 0
+    assert budget.take("192.0.2.1", 21.0) == 0
+    free = DocumentBudget(ClientSettings(document_misses_per_minute=0), RelayLimits())
+    assert all(free.take("a", 0.0) == 0 for _ in range(1000))
 
 
 def test_an_attacker_with_many_addresses_fills_no_memory() -> None:

@@ -461,6 +461,43 @@ def test_a_crawl_through_old_names_does_not_fill_the_wan(tmp_path: Path) -> None
             assert len(origin.blobs_asked()) == 6
 
 
+def test_a_client_that_counts_names_up_does_not_fill_the_wan_with_questions(
+    tmp_path: Path,
+) -> None:
+    """Metadata under invented names: 503 beyond the budget; what others need is served on."""
+    with Origin(tmp_path / "origin") as origin:
+        origin.publish()
+        clients = ClientSettings(document_misses_per_minute=5)
+        with TestRelay(settings(tmp_path / "cache", origin.url, clients=clients)) as relay:
+            follow(relay, 2)
+            names = [f"/metadata/{n}.targets.json" for n in range(100, 120)]
+            answers = [get(relay.url, name) for name in names]
+            assert [one.status for one in answers] == [404] * 5 + [503] * 15
+            assert 1 <= int(answers[-1].headers["retry-after"]) <= 12
+            assert get(relay.url, names[0]).status == 404, "an absent name costs nothing"
+            known = relay.relay.economy.closure.current
+            assert known is not None
+            for path in known.documents:
+                assert get(relay.url, f"/{path}", "Cache-Control: no-cache").status == 200
+            assert relay.status()["refused_misses"] == 15
+
+
+def test_a_kept_document_is_served_beyond_the_budget_that_asks_for_a_fresh_one(
+    tmp_path: Path,
+) -> None:
+    files = {f"/metadata/{n}.root.json": b"%d" % n for n in range(2, 6)}
+    clients = ClientSettings(document_misses_per_minute=4)
+    with (
+        Upstream(serving(files)) as upstream,
+        TestRelay(settings(tmp_path, upstream.url, clients=clients)) as relay,
+    ):
+        assert [get(relay.url, url).body for url in files] == list(files.values())
+        asked = len(upstream.paths())
+        again = [get(relay.url, url, "Cache-Control: no-cache") for url in files]
+        assert [one.body for one in again] == list(files.values())
+        assert len(upstream.paths()) == asked
+
+
 def test_while_the_closure_is_unknown_the_budget_is_ten_times_as_large(tmp_path: Path) -> None:
     """The first start behind a dead line to the metadata: hosts still get what they ask for."""
     files = {blob_url(b"%d" % n): b"%d" % n for n in range(30)}

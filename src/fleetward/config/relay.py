@@ -156,6 +156,9 @@ class ClientSettings:
         misses_per_minute: how many blobs outside the current timestamp's closure one address may
             make the relay fetch (a crawl through old names must not fill the WAN link); 0 is no
             limit.
+        document_misses_per_minute: the same for metadata and targets, asked for under names that
+            the relay does not have; a host that was away for long walks all roots since; 0 is no
+            limit.
     """
 
     max_connections: int = 10_000
@@ -163,10 +166,12 @@ class ClientSettings:
     rate: int = 0
     requests_per_second: float = 0.0
     misses_per_minute: float = 10.0
+    document_misses_per_minute: float = 600.0
 
     def __post_init__(self) -> None:
         counts = (self.max_connections, self.max_connections_per_client)
-        rates = (self.rate, self.requests_per_second, self.misses_per_minute)
+        misses = (self.misses_per_minute, self.document_misses_per_minute)
+        rates = (self.rate, self.requests_per_second, *misses)
         if min(counts) < 1 or min(rates) < 0:
             raise ConfigurationError(
                 "clients: the connection counts are 1 or more, the rates 0 or more"

@@ -1,6 +1,7 @@
 """What one client may take: misses outside the closure, requests per second, bytes per second.
 
     MissBudget   blobs that the current timestamp does not need, which a client makes the relay fetch
+    DocumentBudget  names of documents likewise, which a client makes the relay ask for
     RatedHandler answers 503 beyond a client's requests per second, and spreads what is sent to it
 
 A client is an IPv4 address or the /64 of an IPv6 one, so all hosts behind one NAT share a budget;
@@ -66,6 +67,27 @@ class MissBudget:
             return 0.0
         cost = 1.0 if self._needed.is_known else self._unknown_cost
         return self._buckets.of(peer, now).take(cost, now)
+
+
+class DocumentBudget:
+    """Which client may make the relay ask upstream for a document that nothing leads to.
+
+    Without it a client that counts names up (`/metadata/1.x.json`, `/metadata/2.x.json`, …) fills
+    a thin link with questions, each of which is a miss.
+    """
+
+    def __init__(self, settings: ClientSettings, limits: RelayLimits) -> None:
+        per_minute = settings.document_misses_per_minute
+        self._buckets = Buckets(per_minute / 60, max(1.0, per_minute), limits.max_clients)
+
+    def take(self, peer: str, now: float) -> float:
+        """Return 0 where the relay may ask for one more for that client, else how long to wait.
+
+        Args:
+            peer: the client's address.
+            now: loop time.
+        """
+        return self._buckets.of(peer, now).take(1.0, now)
 
 
 async def _paid(bucket: Bucket) -> None:

@@ -21,6 +21,8 @@ from fleetward.errors import DigestError, DiskError, NetworkError, NotFoundError
 from fleetward.httpd.conditional import represent, select
 from fleetward.httpd.files import RepositoryFiles, etag_of, file_headers, not_found
 from fleetward.httpd.message import UNAVAILABLE, Answer, Request, Response
+from fleetward.relay.bucket import retry_after
+from fleetward.relay.budget import DocumentBudget
 from fleetward.relay.flights import Flights
 from fleetward.relay.sources import Absent, Fetched, Outcome, Sources
 from fleetward.wire.hints import DocumentHint
@@ -41,8 +43,10 @@ class DocumentCache:
         shelf: "DocumentShelf",
         files: RepositoryFiles,
         sources: Sources,
+        budget: DocumentBudget,
     ) -> None:
         self._shelf = shelf
+        self._budget = budget
         self._files = files
         self._sources = sources
         self._limits = sources.limits
@@ -70,8 +74,20 @@ class DocumentCache:
         elif len(self._flights) >= self._limits.max_upstream_requests:
             self._counters.overloaded += 1
             return UNAVAILABLE
+        else:
+            wait = self._wait_of(request, path)
+            if wait > 0:
+                self._counters.overloaded += 1
+                self._counters.refused_misses += 1
+                return self._known(request, path) or Response(503, (retry_after(wait),))
         flight = self._flights.join(path.path, lambda: self._fetch(path))
         return self._after(flight, request, path)
+
+    def _wait_of(self, request: Request, path: RepositoryPath) -> float:
+        """Return 0 where the relay may ask upstream for that client, else how long to wait."""
+        if self._shelf.needs(path.path):
+            return 0.0
+        return self._budget.take(request.peer, asyncio.get_running_loop().time())
 
     def _hit(self) -> None:
         self._counters.hits += 1
@@ -227,6 +243,10 @@ class DocumentShelf:
     def protect(self, needed: frozenset[str]) -> None:
         """Spare from now on what the current timestamp leads to, by path."""
         self._needed = needed
+
+    def needs(self, path: str) -> bool:
+        """Return whether the current timestamp leads to that document."""
+        return path in self._needed
 
     def read(self, path: str) -> bytes | None:
         """Return a kept document, or None; blocks.

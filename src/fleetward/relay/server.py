@@ -17,6 +17,7 @@ from fleetward.httpd.files import RepositoryFiles
 from fleetward.httpd.server import Server
 from fleetward.relay.advertising import Advertising
 from fleetward.relay.blobs import BlobCache
+from fleetward.relay.budget import DocumentBudget
 from fleetward.relay.carrying import carrying
 from fleetward.relay.counters import RelayCounters
 from fleetward.relay.documents import DocumentCache, DocumentShelf
@@ -82,7 +83,9 @@ class Relay:
         shelf = DocumentShelf(self._disk, settings.cache, limits.max_documents_bytes)
         self._timestamp = TimestampCache(shelf, self.sources)
         self._lifetime = Lifetime()
-        documents = DocumentCache(shelf, files, self.sources)
+        documents = DocumentCache(
+            shelf, files, self.sources, DocumentBudget(settings.clients, limits)
+        )
         self.economy = Economy(
             settings, store, self.sources, (documents, shelf, files), clock=self._clock
         )
