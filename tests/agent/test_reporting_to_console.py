@@ -155,7 +155,15 @@ def test_a_host_enrols_and_reports(scene: Scene) -> None:
     row = said.products[0]
     assert (row.product, row.channel, row.release, row.seq) == ("yara", "stable", "r1", 1)
     assert (row.state, row.tree) == (State.CONFIRMED, sha256_of(b"r1")[:32])
+    assert row.wave is None
     assert scene.kinds() == ["confirmed"]
+
+
+def test_a_host_says_in_which_wave_it_is(scene: Scene) -> None:
+    scene.enrol()
+    scene.report(Seen(records=(record(wave=0),)))
+    scene.report(Seen(records=(record(wave=2),)))
+    assert [said.products[0].wave for said in scene.console.check_ins] == [0, 2]
 
 
 def test_key_and_token_are_private(scene: Scene) -> None:

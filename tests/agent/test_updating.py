@@ -14,9 +14,10 @@ from fleetward.agent.slots import Slots
 from fleetward.agent.updating import load_last_check
 from fleetward.agent.verifying import verify_product
 from fleetward.config.agent import EngineSettings
-from fleetward.core.documents import Floor, Policy, RampStep
+from fleetward.core.documents import Channel, Floor, Manifest, Policy, RampStep, Wave
 from fleetward.core.install import State
 from fleetward.core.names import ProductName
+from fleetward.core.rollout import HostPlace
 from fleetward.errors import (
     BusyError,
     ConfigurationError,
@@ -36,6 +37,7 @@ from support.world import (
     HOME,
     PRODUCT,
     SOURCE,
+    STABLE,
     V1,
     V2,
     V3,
@@ -401,6 +403,56 @@ def test_waves_go_by_the_consoles_record_where_there_is_one() -> None:
         agent.record = f"{number:064}"
         outcomes.add(agent.update().products[0].outcome)
     assert outcomes == {Outcome.INSTALLED, Outcome.WAITING}, first
+
+
+class TestWave:
+    def test_a_host_notes_in_which_wave_of_the_plan_it_is(self) -> None:
+        world, disk = World(), fresh_disk()
+        manifest = world.publish(V1)
+        updated(world, disk)
+        assert record_on(disk).wave is None, "there is no plan"
+        waves = (Wave(rings=("canary",)), Wave(percent=0), Wave(percent=100))
+        plan = planned(world, manifest, waves=waves)
+        updated(world, disk)
+        assert record_on(disk).wave == 2
+        agent = world.agent(disk)
+        agent.settings = agent.settings.having(rings=("canary",))
+        agent.update()
+        assert record_on(disk).wave == 0
+        world.documents.channels[plan.channel] = replace(plan, waves=waves[:2], open=2)
+        updated(world, disk)
+        assert record_on(disk).wave is None, "no wave holds it"
+
+    def test_it_goes_by_the_consoles_record(self) -> None:
+        world = World()
+        manifest = world.publish(V1)
+        plan = planned(world, manifest, waves=(Wave(percent=50), Wave(percent=100)))
+        seen = set()
+        for number in range(20):
+            disk = fresh_disk()
+            agent = world.agent(disk)
+            agent.record = f"{number:016x}"
+            agent.update()
+            place = HostPlace(agent.record)
+            assert record_on(disk).wave == (0 if place.is_within(50, plan.salt) else 1)
+            seen.add(record_on(disk).wave)
+        assert seen == {0, 1}
+
+
+def planned(world: World, manifest: Manifest, waves: tuple[Wave, ...]) -> Channel:
+    """Point the channel at `manifest` by a plan of waves, all of them open."""
+    plan = Channel(
+        product=PRODUCT,
+        channel=STABLE,
+        release=world.ref(manifest),
+        salt="s1",
+        plan="waves",
+        waves=waves,
+        open=len(waves),
+        state="running",
+    )
+    world.documents.channels[STABLE] = plan
+    return plan
 
 
 class TestEngines:

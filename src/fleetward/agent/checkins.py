@@ -417,6 +417,7 @@ def _row(record: Record) -> ProductStatus:
         seq=current.seq if current else 0,
         state=record.state,
         tree=current.tree[:32] if current else "",
+        wave=record.wave,
     )
 
 

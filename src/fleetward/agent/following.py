@@ -16,7 +16,7 @@ from fleetward.core.digest import Sha256
 from fleetward.core.documents import Channel, Floor, Manifest, Policy, ReleaseRef
 from fleetward.core.install import State
 from fleetward.core.names import ChannelName, ProductName, ReleaseName
-from fleetward.core.rollout import HostPlace
+from fleetward.core.rollout import HostPlace, wave_of
 from fleetward.errors import (
     FleetwardError,
     NetworkError,
@@ -186,7 +186,7 @@ class Follower:
     def _decide(self, record: Record, view: SignedView, host: HostPlace) -> None:
         floor, policy = view.floor(self.product), view.policy(self.product)
         channel = view.channel(self.product, self.channel)
-        record = self._note(record, floor, policy, channel)
+        record = self._note(record, (floor, policy), channel, wave_of(channel, host))
         if self.is_paused:
             self._wait_or_leave(record, floor, "updates are paused by a directive of the console")
             return
@@ -206,7 +206,14 @@ class Follower:
         if choice.refused and choice.manifest is not None:
             self._waits = _sentence(choice)
 
-    def _note(self, record: Record, floor: Floor, policy: Policy, channel: Channel) -> Record:
+    def _note(
+        self,
+        record: Record,
+        documents: tuple[Floor, Policy],
+        channel: Channel,
+        wave: int | None,
+    ) -> Record:
+        floor, policy = documents
         if floor.seq < record.floor_seq:
             raise RollbackError(
                 f"the floor of {self.product} went down from {record.floor_seq} to {floor.seq}, "
@@ -217,6 +224,7 @@ class Follower:
             revoked=tuple(revoked.tree for revoked in floor.revoked),
             keeps_failed=policy.when_nothing_is_allowed == "keep",
             channel_release=channel.release.release,
+            wave=wave,
         )
         return record if noted == record else self.records.save(noted)
 

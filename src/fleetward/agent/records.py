@@ -92,6 +92,8 @@ class Record:
         revoked: the trees that no host may run, as last seen; a rollback works without network.
         channel_release: what the channel pointed at when it was seen last.
         keeps_failed: whether a host with nothing left to run keeps the failed release.
+        wave: the first wave of the channel's plan that held this host when it was seen last; None
+            without a plan, or where no wave holds it.
     """
 
     product: ProductName
@@ -110,6 +112,7 @@ class Record:
     revoked: tuple[Sha256, ...] = ()
     channel_release: ReleaseName | None = None
     keeps_failed: bool = True
+    wave: int | None = None
 
     def having(self, **changes: object) -> "Record":
         """Return the record with some fields changed."""

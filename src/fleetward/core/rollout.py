@@ -6,10 +6,10 @@ tree digest, so that a stolen channels key cannot choose who comes first.
 """
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from fleetward.core.documents import Channel
+from fleetward.core.documents import Channel, Wave
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,31 @@ class HostPlace:
         return self.fraction(salt) * 100 < percent
 
 
+def first_wave(waves: Sequence[Wave], salt: str, host: HostPlace) -> int | None:
+    """Return the index of the first wave that holds the host, by its rings or by its place.
+
+    None where no wave holds it. A wave may hold a host by its share that an earlier one holds by a
+    ring, so the first one is what counts.
+    """
+    place = host.fraction(salt) * 100
+    return next(
+        (
+            index
+            for index, wave in enumerate(waves)
+            if place < wave.percent or not set(wave.rings).isdisjoint(host.rings)
+        ),
+        None,
+    )
+
+
+def wave_of(channel: Channel, host: HostPlace) -> int | None:
+    """Return the index of the first wave that holds the host; None without a plan, or in no wave."""
+    return None if channel.plan == "now" else first_wave(channel.waves, channel.salt, host)
+
+
 def is_open_to(channel: Channel, host: HostPlace) -> bool:
     """Return whether the channel's open waves hold this host."""
     if channel.plan == "now":
         return True
-    return any(
-        not set(wave.rings).isdisjoint(host.rings) or host.is_within(wave.percent, channel.salt)
-        for wave in channel.waves[: channel.open]
-    )
+    wave = wave_of(channel, host)
+    return wave is not None and wave < channel.open
