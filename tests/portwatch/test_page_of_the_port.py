@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from fleetward.core.portclass import FACTS, PREFIX_BYTES, SYMANTEC_PORTS, TrafficClass
+from fleetward.listeners.sensor.limits import SENSOR
+from fleetward.listeners.sensor.sightings import SensorReport, Sighting
 from fleetward.portwatch.flows import Opened
-from fleetward.portwatch.limits import CAPTURES, FAN_OUT_HOSTS, SENSOR
+from fleetward.portwatch.limits import CAPTURES, FAN_OUT_HOSTS
 from fleetward.portwatch.report import CaptureReport, Finding
-from fleetward.portwatch.sensor.sightings import SensorReport, Sighting
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "port-2967.md").read_text()
 ONE_LINE = " ".join(PAGE.split())

@@ -18,9 +18,9 @@ from fleetward.cli.listening import parse_listen, print_listening
 from fleetward.cli.output import people, print_json, remarks
 from fleetward.core.portrules import Verdict
 from fleetward.errors import ConfigurationError, UsageError
-from fleetward.portwatch.limits import SENSOR
-from fleetward.portwatch.sensor.hearing import Closing, Manners, Sensor
-from fleetward.portwatch.sensor.sightings import (
+from fleetward.listeners.sensor.hearing import Closing, Manners, Sensor
+from fleetward.listeners.sensor.limits import SENSOR
+from fleetward.listeners.sensor.sightings import (
     SENSOR_SCHEMA,
     SIGHTING_SCHEMA,
     SensorReport,

@@ -27,8 +27,8 @@ from fleetward.adapters.clock import Clock
 from fleetward.core.listeners import Transport
 from fleetward.core.portclass import classify_payload
 from fleetward.errors import ConfigurationError
-from fleetward.portwatch.limits import SENSOR, SensorLimits
-from fleetward.portwatch.sensor.sightings import Sightings
+from fleetward.listeners.sensor.limits import SENSOR, SensorLimits
+from fleetward.listeners.sensor.sightings import Sightings
 
 _TICK: Final = timedelta(milliseconds=200)
 _SECOND: Final = timedelta(seconds=1)

@@ -3,7 +3,7 @@
 Invariants: memory does not grow with what comes: sources past the limit are counted together, and
 single sightings are told at a bounded rate; every sighting is in the sums.
 
-Deliberately not here: sockets (portwatch.sensor.hearing).
+Deliberately not here: sockets (listeners.sensor.hearing).
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from fleetward.adapters.clock import Clock
 from fleetward.core.listeners import Transport
 from fleetward.core.portclass import FACTS, PRECEDENCE, Classified, TrafficClass
 from fleetward.core.portrules import Verdict
-from fleetward.portwatch.limits import SENSOR, SensorLimits
+from fleetward.listeners.sensor.limits import SENSOR, SensorLimits
 
 SIGHTING_SCHEMA: Final = "fleetward.sighting/1"
 SENSOR_SCHEMA: Final = "fleetward.sensor/1"

@@ -28,10 +28,10 @@ from fleetward.core.listeners import Transport
 from fleetward.core.portclass import Classified, TrafficClass
 from fleetward.core.portrules import Verdict
 from fleetward.errors import ConfigurationError, UsageError
-from fleetward.portwatch.limits import SENSOR, SensorLimits
-from fleetward.portwatch.sensor import hearing
-from fleetward.portwatch.sensor.hearing import Closing, Manners, Sensor
-from fleetward.portwatch.sensor.sightings import SensorReport, Sighting, Sightings
+from fleetward.listeners.sensor import hearing
+from fleetward.listeners.sensor.hearing import Closing, Manners, Sensor
+from fleetward.listeners.sensor.limits import SENSOR, SensorLimits
+from fleetward.listeners.sensor.sightings import SensorReport, Sighting, Sightings
 from portwatch.payloads import PROBE, STREAMS
 from support.fakes import START, FakeClock
 
