@@ -229,6 +229,9 @@ def test_the_life_of_a_rollout(
         watcher.host.clock.advance(timedelta(seconds=1))
         sign(origin, channel(second, previous=first, plan="waves", waves=waves, **step))
         watcher.look()
+    salt = Channel.objects.get().salt
+    assert salt is not None
+    assert bytes(salt) == b"another", "a host's place is computed with it"
     watcher.host.clock.advance(timedelta(seconds=1))
     sign(origin, channel(first))
     watcher.look()
@@ -289,13 +292,14 @@ def test_signed_is_not_sane(
     origin.set_policy(documents.Policy(product=YARA, ramp=steps))
     origin.add_target("releases-yara", "releases/yara/UPPER \0.json", b"{}")
     origin.publish("releases-yara")
-    sign(origin, channel(ref, waves=(Wave(rings=("\0" * 500,)),)))
+    sign(origin, channel(ref, waves=(Wave(rings=("\0" * 500,)),), salt="\0s"))
     origin.release(1, "sigma")
     watcher.look()
     row = Release.objects.get(product__name="yara")
     assert row.seq == row.tree_length == 2**53 - 1
     assert (row.revoked, "\0" in row.reason, len(row.engine)) == (True, False, 200)
-    assert Channel.objects.get(product__name="yara").release == row
+    pointer = Channel.objects.get(product__name="yara")
+    assert (pointer.release, bytes(pointer.salt or b"")) == (row, b"\0s")
     assert Release.objects.filter(product__name="sigma").count() == 1
     viewer = signed_in(add_person("vera", Role_.VIEWER))
     for url in ("/products/", "/products/yara/", "/products/yara/r1/", "/trust/"):

@@ -201,6 +201,8 @@ class Channel(models.Model):
         state: of the rollout.
         waves: in their order, `[{"rings": […], "percent": share}, …]`.
         open: how many of them are open.
+        salt: what a host's place is computed with, in UTF-8: exact, whatever is in it; None until
+            it was read.
         since: when `release` was first seen there.
         listed: whether the repository still has it.
     """
@@ -218,6 +220,7 @@ class Channel(models.Model):
     state = models.CharField(max_length=16)
     waves = models.JSONField(default=list)
     open = models.BigIntegerField(default=0)
+    salt = models.BinaryField(null=True)
     since = models.DateTimeField()
     listed = models.BooleanField(default=True)
 

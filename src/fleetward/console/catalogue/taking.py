@@ -180,6 +180,7 @@ def _take_channel(
     row.previous = _vouched(product, channel.previous) if channel.previous else None
     row.points_at = channel.release.release
     row.plan, row.state, row.open = channel.plan, channel.state, channel.open
+    row.salt = channel.salt.encode()
     row.waves = [
         {"rings": [_words(ring) for ring in wave.rings], "percent": wave.percent}
         for wave in channel.waves
