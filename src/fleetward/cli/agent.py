@@ -24,6 +24,7 @@ from fleetward.agent.wiring import (
     status_of,
     verify_all,
 )
+from fleetward.cli.configured import ConfiguredTyper
 from fleetward.cli.output import byte_bars, people, print_json, remarks
 from fleetward.config.agent import (
     AgentSettings,
@@ -35,7 +36,7 @@ from fleetward.config.agent import (
 from fleetward.core.names import parse_product
 from fleetward.errors import ConfigurationError, FleetwardError
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app = ConfiguredTyper(no_args_is_help=True, pretty_exceptions_enable=False)
 
 HomeArgument = Annotated[Path, typer.Argument(metavar="HOME", help="The agent's folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

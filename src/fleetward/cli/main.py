@@ -69,8 +69,9 @@ def _add_ports(app: typer.Typer) -> None:
 
 def _add_demo(app: typer.Typer) -> None:
     from fleetward.cli import demo  # noqa: PLC0415 (see above)
+    from fleetward.cli.configured import configured  # noqa: PLC0415 (see above)
 
-    app.command(name="demo")(demo.demo)
+    app.command(name="demo")(configured(demo.demo))
 
 
 _PROGRAMS = {

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fleetward.cli import origin_care, origin_fleet
+from fleetward.cli.configured import ConfiguredTyper
 from fleetward.cli.origin_wiring import (
     WAIT,
     Json,
@@ -40,8 +41,8 @@ from fleetward.origin.reporting import (
 from fleetward.origin.roles import Quorum
 from fleetward.trust.keys import Sealer
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-product_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app = ConfiguredTyper(no_args_is_help=True, pretty_exceptions_enable=False)
+product_app = ConfiguredTyper(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(product_app, name="product", help="Products of the repository.")
 
 KeyCount = Annotated[int, typer.Option("--offline-keys", min=1, help="Keys per offline role.")]
