@@ -14,6 +14,8 @@ from fleetward.agent import acting
 from fleetward.agent.acting import AgentActs, host_facts, report, seen_of
 from fleetward.agent.checkins import Way
 from fleetward.agent.home import Home
+from fleetward.agent.inbox import Tree
+from fleetward.agent.verifying import Difference
 from fleetward.agent.wiring import create_agent
 from fleetward.cli.agent import app
 from fleetward.config.agent import AgentSettings, parse_subscription
@@ -92,7 +94,7 @@ def test_directives_act_on_the_agent(home: Home) -> None:
     acts = AgentActs(home)
     with pytest.raises(NetworkError):
         acts.update_now(None)
-    assert acts.verify_tree(YARA) == "yara: intact"
+    assert acts.verify_tree(YARA) == (Tree(product=YARA),)
     with pytest.raises(ConfigurationError):
         acts.verify_tree(ProductName("clamav"))
     with pytest.raises(ConfigurationError):
@@ -117,5 +119,11 @@ def test_a_machine_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(platform, "freedesktop_os_release", none)
     assert host_facts().os
-    assert acting._drift(0) == "has drifted"
-    assert acting._drift(3) == "has drifted, 3 paths differ"
+
+
+def test_drift_is_said_in_words() -> None:
+    changed, removed = Difference("a.yar", "changed"), Difference("b.yar", "removed")
+    assert acting._drift(()) == "has drifted"
+    assert acting._drift((changed,)) == "has drifted: a.yar was changed"
+    assert acting._drift((removed, changed)) == "has drifted: b.yar was removed and 1 more"
+    assert acting._drift((removed, *[changed] * 1_000)).endswith("and 1,000 more")

@@ -15,6 +15,7 @@ from fleetward.agent import portwatch
 from fleetward.agent.checkins import Reporter
 from fleetward.agent.events import EventSpool
 from fleetward.agent.home import Home
+from fleetward.agent.inbox import Tree
 from fleetward.agent.noticing import Happening, parse_line
 from fleetward.agent.portwatch import (
     PortWatch,
@@ -245,8 +246,8 @@ class NoActs:
     def update_now(self, product: object) -> str:
         return ""
 
-    def verify_tree(self, product: object) -> str:
-        return ""
+    def verify_tree(self, product: object) -> tuple[Tree, ...]:
+        return ()
 
     def list_ports(self) -> str:
         return ""

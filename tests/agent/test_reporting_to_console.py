@@ -14,7 +14,7 @@ from fleetward.agent import carrying, checkins, enrolling
 from fleetward.agent.checkins import Reporter, Seen, Way
 from fleetward.agent.enrolling import Enrolled, load_enrolled
 from fleetward.agent.home import Home
-from fleetward.agent.inbox import Orders
+from fleetward.agent.inbox import Orders, Tree
 from fleetward.agent.noticing import happening
 from fleetward.agent.records import HeldBack, Installed, Record
 from fleetward.agent.updating import LastCheck
@@ -44,6 +44,7 @@ class Deeds:
 
     done: list[str] = field(default_factory=list)
     error: Exception | None = None
+    trees: tuple[Tree, ...] = ()
 
     def _do(self, deed: str) -> str:
         self.done.append(deed)
@@ -54,8 +55,9 @@ class Deeds:
     def update_now(self, product: ProductName | None) -> str:
         return self._do(f"update {product}")
 
-    def verify_tree(self, product: ProductName | None) -> str:
-        return self._do(f"verify {product}")
+    def verify_tree(self, product: ProductName | None) -> tuple[Tree, ...]:
+        self._do(f"verify {product}")
+        return self.trees
 
     def list_ports(self) -> str:
         return self._do("ports")
@@ -485,7 +487,6 @@ def directive(kind: DirectiveKind, number: int = 1, **more: object) -> Directive
     [
         (DirectiveKind.UPDATE_NOW, "", "update None"),
         (DirectiveKind.UPDATE_NOW, "yara", "update yara"),
-        (DirectiveKind.VERIFY_TREE, "yara", "verify yara"),
         (DirectiveKind.LIST_PORTS, "", "ports"),
         (DirectiveKind.ROLL_BACK, "yara", "roll back yara"),
     ],
@@ -503,6 +504,41 @@ def test_a_directive_is_done_once_and_answered(
     answer = scene.console.stored()[-1]
     assert (answer.kind, answer.subject) == (EventKind.DIRECTIVE_DONE, f"{1:016x}")
     assert (answer.product, answer.detail) == (product, f"did {deed}")
+
+
+def test_verifying_finds_drift_and_tells_it_before_its_answer(scene: Scene) -> None:
+    """Drift is an event of its own, so that the console can make an alert of it."""
+    scene.enrol()
+    drift = "has drifted: a.yar was changed"
+    scene.deeds.trees = (
+        Tree(product=YARA, release=ReleaseName("r1"), drift=drift),
+        Tree(product=ProductName("clamav"), release=ReleaseName("c7")),
+    )
+    scene.console.direct(directive(DirectiveKind.VERIFY_TREE))
+    scene.report()
+    for _ in range(12):
+        scene.report()
+    assert scene.deeds.done == ["verify None"]
+    found, answer = scene.console.stored()[-2:]
+    assert (found.kind, found.product, found.release) == (EventKind.DRIFT, "yara", "r1")
+    assert found.detail == drift
+    assert (answer.kind, answer.subject) == (EventKind.DIRECTIVE_DONE, f"{1:016x}")
+    assert answer.detail == f"yara: {drift}; clamav: intact"
+
+
+def test_a_repair_is_told_as_a_confirmation(scene: Scene) -> None:
+    """It puts the same release into another slot; the console learns that the drift is over."""
+    scene.enrol()
+    scene.report()
+    told = len(scene.console.stored())
+    scene.report()
+    assert len(scene.console.stored()) == told
+    before = record("r1")
+    assert before.current
+    repaired = before.having(current=replace(before.current, slot="r1-2"))
+    scene.report(replace(SEEN, records=(repaired,)))
+    (found,) = scene.console.stored()[told:]
+    assert (found.kind, found.release) == (EventKind.CONFIRMED, "r1")
 
 
 def test_what_cannot_be_done_is_refused_with_its_reason(scene: Scene) -> None:

@@ -18,6 +18,7 @@ from fleetward.adapters.http import HttpSession
 from fleetward.agent.checkins import Reporter, Seen
 from fleetward.agent.enrolling import enrol, load_enrolled
 from fleetward.agent.home import Home
+from fleetward.agent.inbox import Tree
 from fleetward.agent.noticing import happening
 from fleetward.core.enrolment import HostFacts
 from fleetward.core.names import ProductName
@@ -35,8 +36,8 @@ class Idle:
     def update_now(self, product: ProductName | None) -> str:
         return "idle"
 
-    def verify_tree(self, product: ProductName | None) -> str:
-        return "idle"
+    def verify_tree(self, product: ProductName | None) -> tuple[Tree, ...]:
+        return ()
 
     def list_ports(self) -> str:
         return "idle"

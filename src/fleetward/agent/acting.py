@@ -2,7 +2,7 @@
 
 import platform
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fleetward import __version__
@@ -11,9 +11,11 @@ from fleetward.adapters.entropy import Entropy
 from fleetward.agent.checkins import Outcome, Reporter, Seen, Way
 from fleetward.agent.enrolling import load_enrolled
 from fleetward.agent.home import Home
+from fleetward.agent.inbox import Tree
 from fleetward.agent.noticing import short
 from fleetward.agent.portwatch import list_again
 from fleetward.agent.updating import load_last_check
+from fleetward.agent.verifying import Difference
 from fleetward.agent.wiring import http_session, open_agent, records_of, verify_all
 from fleetward.config.agent import load_agent_settings
 from fleetward.core.enrolment import HostFacts
@@ -48,7 +50,7 @@ class AgentActs:
             raise problem
         return "; ".join(f"{r.record.product}: {r.outcome.value}" for r in mine) or "nothing to do"
 
-    def verify_tree(self, product: ProductName | None) -> str:
+    def verify_tree(self, product: ProductName | None) -> tuple[Tree, ...]:
         """Compare installed trees with the signed ones.
 
         Raises:
@@ -58,8 +60,12 @@ class AgentActs:
         mine = [one for one in found if product in {None, one.record.product}]
         if not mine:
             raise ConfigurationError("this host does not subscribe to it")
-        return "; ".join(
-            f"{one.record.product}: " + ("intact" if one.intact else _drift(len(one.differences)))
+        return tuple(
+            Tree(
+                product=one.record.product,
+                release=one.record.current.release if one.record.current else "",
+                drift="" if one.intact else _drift(one.differences),
+            )
             for one in mine
         )
 
@@ -83,8 +89,13 @@ class AgentActs:
         return f"runs {record.current.release if record.current else 'nothing'}"
 
 
-def _drift(count: int) -> str:
-    return f"has drifted, {count} paths differ" if count else "has drifted"
+def _drift(differences: Sequence[Difference]) -> str:
+    """Return how a tree differs, with the first of its paths by name."""
+    if not differences:
+        return "has drifted"
+    first, count = differences[0], len(differences)
+    more = f" and {count - 1:,} more" if count > 1 else ""
+    return f"has drifted: {first.path} was {first.kind}{more}"
 
 
 def host_facts(site: str = "") -> HostFacts:

@@ -34,8 +34,23 @@ _REMEMBERED: Final = 256
 """Ids of directives that are remembered; an inbox holds at most 32, and old ones are refused."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """An installed tree that was compared with the signed one.
+
+    Attributes:
+        product: whose.
+        release: that is installed; empty where there is none.
+        drift: what differs, in words; empty where it is intact.
+    """
+
+    product: ProductName
+    release: str = ""
+    drift: str = ""
+
+
 class Acts(Protocol):
-    """What a directive may make this host do; each returns a line for people.
+    """What a directive may make this host do; each returns a line for people, or what it found.
 
     Raises FleetwardError where it cannot be done: the directive is then reported as refused.
     """
@@ -44,7 +59,7 @@ class Acts(Protocol):
         """Check at once, whatever the poll says."""
         ...
 
-    def verify_tree(self, product: ProductName | None) -> str:
+    def verify_tree(self, product: ProductName | None) -> tuple[Tree, ...]:
         """Compare installed trees with the signed ones."""
         ...
 
@@ -144,7 +159,7 @@ class Orders:
             if directive.id in self._state.done:
                 continue
             self._save(replace(self._state, begun=(directive.id,)))
-            tell(self._answer(directive, acts, now))
+            tell(self._answer(directive, acts, now, tell))
             self._finish(directive.id)
             answered += 1
         return answered
@@ -179,21 +194,28 @@ class Orders:
         done = (*self._state.done, directive)[-_REMEMBERED:]
         self._save(replace(self._state, begun=(), done=done))
 
-    def _answer(self, directive: Directive, acts: Acts, now: datetime) -> Happening:
+    def _answer(
+        self, directive: Directive, acts: Acts, now: datetime, tell: Callable[[Happening], object]
+    ) -> Happening:
         kind, product = EventKind.DIRECTIVE_DONE, directive.product
         try:
-            detail = self._do(directive, acts, now)
+            detail = self._do(directive, acts, now, tell)
         except FleetwardError as error:
             kind, detail = EventKind.DIRECTIVE_REFUSED, str(error)
         return happening(now, kind, product=product, subject=directive.id, detail=detail)
 
-    def _do(self, directive: Directive, acts: Acts, now: datetime) -> str:
+    def _do(
+        self, directive: Directive, acts: Acts, now: datetime, tell: Callable[[Happening], object]
+    ) -> str:
         product = parse_product(directive.product) if directive.product else None
         match directive.kind:
             case DirectiveKind.UPDATE_NOW:
                 return acts.update_now(product)
             case DirectiveKind.VERIFY_TREE:
-                return acts.verify_tree(product)
+                trees = acts.verify_tree(product)
+                for drifted in (tree for tree in trees if tree.drift):
+                    tell(_told(drifted, now))
+                return "; ".join(f"{tree.product}: {tree.drift or 'intact'}" for tree in trees)
             case DirectiveKind.LIST_PORTS:
                 return acts.list_ports()
             case DirectiveKind.ROLL_BACK:
@@ -211,3 +233,9 @@ class Orders:
     def _save(self, state: _State) -> None:
         write_file(self._disk, self._path, encode_json(_SCHEMA, state), private=True)
         self._state = state
+
+
+def _told(tree: Tree, now: datetime) -> Happening:
+    return happening(
+        now, EventKind.DRIFT, product=tree.product, release=tree.release, detail=tree.drift
+    )

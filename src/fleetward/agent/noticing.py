@@ -89,10 +89,11 @@ def parse_line(line: bytes) -> Happening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotedProduct:
-    """What the last report knew of a product."""
+    """What the last report knew of a product; a repair changes nothing but the slot."""
 
     state: State = State.NONE
     release: str = ""
+    slot: str = ""
     held_back: str = ""
 
 
@@ -155,6 +156,7 @@ def _noted_product(record: Record) -> NotedProduct:
     return NotedProduct(
         state=record.state,
         release=record.current.release if record.current else "",
+        slot=record.current.slot if record.current else "",
         held_back=record.held_back.release if record.held_back else "",
     )
 
