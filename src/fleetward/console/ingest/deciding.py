@@ -160,6 +160,7 @@ class Changes:
         answered: directives.
         clones: why hosts look like two.
         returned: records that were decommissioned and report again.
+        left: records whose hosts say that they leave.
     """
 
     verdicts: list[Verdict] = field(default_factory=list)
@@ -171,6 +172,7 @@ class Changes:
     answered: list[Answered] = field(default_factory=list)
     clones: dict[int, tuple[str, datetime]] = field(default_factory=dict)
     returned: set[int] = field(default_factory=set)
+    left: set[int] = field(default_factory=set)
 
 
 StoredDigests = dict[tuple[int, str, int], set[Sha256]]
@@ -282,10 +284,22 @@ class _Decision:
             presence.inbox_seq = next_inbox(presence.inbox_seq, self.now)
         if ruling.clones:
             self._note_clone(ruling.clones)
-        if key.host_standing == HostStanding.RETIRED and ruling.standing.takes_status:
-            key.host_standing = HostStanding.ACTIVE
-            self.changes.returned.add(key.host)
+        if ruling.standing.takes_status:
+            self._take_standing()
         self.changes.keys[key.pk] = key
+
+    def _take_standing(self) -> None:
+        """Retire a host that says it leaves, each time it says so; take back one that reports again."""
+        key, changes = self.key, self.changes
+        if any(event.kind == EventKind.LEFT for event in self.said.events):
+            if key.host_standing == HostStanding.ACTIVE:
+                key.host_standing = HostStanding.RETIRED
+                changes.left.add(key.host)
+                changes.returned.discard(key.host)
+        elif key.host_standing == HostStanding.RETIRED:
+            key.host_standing = HostStanding.ACTIVE
+            changes.returned.add(key.host)
+            changes.left.discard(key.host)
 
     def _stored(self, arrival: Arrival) -> dict[int, frozenset[Sha256]]:
         if not arrival.events:

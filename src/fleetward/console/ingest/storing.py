@@ -239,11 +239,15 @@ def _write(changes: Changes, now: datetime) -> None:
         _write_answer(answer, now)
     for host, (sign, at) in changes.clones.items():
         Host.objects.filter(pk=host).update(clone_sign=sign[:200], cloned=at)
-    if changes.returned:
-        Host.objects.filter(pk__in=changes.returned, standing=HostStanding.RETIRED).update(
-            standing=HostStanding.ACTIVE, standing_since=now
-        )
+    _move(changes.returned, HostStanding.RETIRED, HostStanding.ACTIVE, now)
+    _move(changes.left, HostStanding.ACTIVE, HostStanding.RETIRED, now)
     _forget_epochs(changes)
+
+
+def _move(hosts: set[int], before: HostStanding, after: HostStanding, now: datetime) -> None:
+    if hosts:
+        found = Host.objects.filter(pk__in=hosts, standing=before)
+        found.update(standing=after, standing_since=now)
 
 
 def _presence_row(key: KnownKey) -> Row:
