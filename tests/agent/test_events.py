@@ -293,3 +293,21 @@ def test_events_are_private() -> None:
     opened(disk).record(b"{}")
     assert disk._at(FOLDER / "events.log").private  # type: ignore[union-attr]
     assert SpooledEvent(1, b"x") == SpooledEvent(1, b"x")
+
+
+def test_what_strangers_cause_gets_a_share_of_the_spool_alone() -> None:
+    """The attacker makes events without end; those of the host itself find room, none is dropped."""
+    disk = SimDisk()
+    spool = opened(disk, limits=SpoolLimits(events=40))
+    kept = [spool.record(b"{}", share=0.25) for _ in range(100)]
+    assert len(kept) - kept.count(None) == 9
+    assert kept[9:] == [None] * 91
+    assert [spool.record(b"{}") for _ in range(3)] == [10, 11, 12]
+    assert spool.record(b"{}", share=0.25) is None
+    assert opened(disk).record(b"{}") == 13  # and nothing was dropped that must be told first
+
+
+def test_a_share_counts_bytes_too() -> None:
+    spool = opened(SimDisk(), limits=SpoolLimits(total_bytes=400))
+    assert [spool.record(b"x" * 40, share=0.25) for _ in range(3)] == [1, 2, None]
+    assert spool.record(b"x" * 40) == 3

@@ -1,6 +1,7 @@
 """Verdicts: each line of the table in core.ports, with its near miss."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from fleetward.core import ports
 from fleetward.core.listeners import (
     Executable,
     FileState,
+    Listener,
     PackageFile,
     Platform,
     Reach,
@@ -18,7 +20,7 @@ from fleetward.core.listeners import (
 )
 from fleetward.core.portregistry import FACTS, fact_of
 from fleetward.core.portrules import PortRule, Verdict
-from fleetward.core.ports import Judged, RelayRole, Weight, fleetward_program, verdict_of
+from fleetward.core.ports import Judged, OwnSensor, RelayRole, Weight, fleetward_program, verdict_of
 from support.portsamples import (
     HONEST,
     PYTHON,
@@ -90,6 +92,50 @@ def test_an_expected_rule_does_not_excuse_an_attack_unless_it_says_so() -> None:
     told = next(reason for reason in found.reasons if reason.id == "executable-deleted")
     assert told.weight is Weight.NOTE
     assert "excused by the rule 'j'" in told.sentence
+
+
+# -- own-sensor --------------------------------------------------------------------------------
+
+SENSOR = OwnSensor(pid=77, places=frozenset({(Transport.TCP, 2967), (Transport.UDP, 2967)}))
+AGENT = Script(kind="module", name="fleetward.cli.agentd", arguments=("/home",))
+
+
+@pytest.mark.parametrize("protocol", Transport)
+@pytest.mark.parametrize("role", RelayRole)
+def test_the_agents_own_sensor_is_expected(protocol: Transport, role: RelayRole) -> None:
+    """Also where the host is stated to be no relay: it is none, and says so by hearing alone."""
+    found = one(listener(running(AGENT), protocol=protocol), sensor=SENSOR, role=role)
+    assert found.verdict is EXPECTED
+    assert "own-sensor" in found.ids
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        listener(running(AGENT, pid=78)),
+        listener(running(AGENT), port=2968),
+        listener(running(AGENT), owner(pid=78)),
+        listener(),
+    ],
+    ids=["another process", "another port", "somebody beside it", "nobody to be seen"],
+)
+def test_near_misses_of_the_own_sensor(near: Listener) -> None:
+    found = one(near, sensor=SENSOR)
+    assert "own-sensor" not in found.ids
+    assert found.verdict is UNKNOWN
+
+
+def test_a_command_line_like_the_agents_is_no_sensor() -> None:
+    """A program takes the agent's name and home, and listens by TCP."""
+    assert one(listener(running(AGENT))).verdict is UNKNOWN
+    assert one(listener(running(AGENT)), role=RelayRole.NONE).verdict is SUSPICIOUS
+
+
+def test_an_own_sensor_whose_interpreter_anybody_may_write_is_suspicious() -> None:
+    program = running(AGENT)
+    assert program.executable
+    loose = replace(program, executable=altered(program.executable, writable="/usr/bin"))
+    assert one(listener(loose), sensor=SENSOR).verdict is SUSPICIOUS
 
 
 # -- symantec-program and imitation ------------------------------------------------------------

@@ -135,15 +135,44 @@ class TestHearing:
         assert hearing._unmapped("fe80::1") == "fe80::1"
 
     def test_a_port_that_is_taken_says_what_to_do(self) -> None:
-        with Heard() as heard:
-            second = Sensor(heard.sightings, heard.clock)
-            with pytest.raises(ConfigurationError, match="fleetward ports show"):
-                second.listen(*heard.address)
+        with (
+            Heard() as heard,
+            closing(Sensor(heard.sightings, heard.clock)) as second,
+            pytest.raises(ConfigurationError, match="fleetward ports show"),
+        ):
+            second.listen(*heard.address)
 
     def test_an_address_of_another_host(self) -> None:
-        sensor = Sensor(Sightings(lambda _: None, FakeClock()), FakeClock())
-        with pytest.raises(ConfigurationError, match="cannot listen"):
+        with (
+            closing(Sensor(Sightings(lambda _: None, FakeClock()), FakeClock())) as sensor,
+            pytest.raises(ConfigurationError, match="cannot listen"),
+        ):
             sensor.listen("192.0.2.1", 0)
+
+    def test_several_addresses_and_ports_beside_each_other(self) -> None:
+        """Both families with one number, and a second port: each sighting says which was asked."""
+        with Heard() as heard:
+            port = heard.address[1]
+            assert heard.sensor.listen("::", port) == ("::", port)
+            _, other = heard.sensor.listen(HERE, 0, (Transport.UDP,))
+            with socket.create_connection(("::1", port), timeout=WAIT):
+                pass
+            seen = heard.next()
+            assert (seen.source, seen.port, seen.transport) == ("::1", port, Transport.TCP)
+            with socket.socket(type=socket.SOCK_DGRAM) as client:
+                client.sendto(PROBE, (HERE, other))
+            seen = heard.next()
+            assert (seen.source, seen.port, seen.transport) == (HERE, other, Transport.UDP)
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((HERE, other), timeout=WAIT).close()
+            assert [row.port for row in heard.report().rows] == [other, port]
+
+    def test_an_address_that_fails_leaves_the_others_as_they_are(self) -> None:
+        with Heard() as heard:
+            with pytest.raises(ConfigurationError):
+                heard.sensor.listen("192.0.2.1", 0)
+            heard.connect().close()
+            assert heard.next().kind is TrafficClass.NO_DATA
 
     def test_it_ends_by_itself_and_tells_of_what_is_open(self) -> None:
         told: list[Sighting] = []
@@ -348,7 +377,7 @@ class TestSums:
         self, sightings: Sightings, source: str, kind: TrafficClass = TrafficClass.HTTP
     ) -> None:
         found = Classified(kind, "detail")
-        sightings.add(START, Transport.TCP, (source, 5), found, (7, "closed"))
+        sightings.add(START, (Transport.TCP, 2967), (source, 5), found, (7, "closed"))
 
     def test_sources_past_the_limit_are_counted_together(self) -> None:
         sightings = Sightings(lambda _: None, FakeClock(), replace(SENSOR, sources=2))
@@ -357,6 +386,34 @@ class TestSums:
         report = sightings.report("x", START, START)
         assert [row.source for row in report.rows] == ["10.0.0.0", "10.0.0.1"]
         assert (report.seen, report.more) == (5, {"http": 3})
+
+    def test_what_was_taken_is_not_told_again(self) -> None:
+        sightings = Sightings(lambda _: None, FakeClock(), replace(SENSOR, sources=1))
+        self.add(sightings, "10.0.0.1")
+        self.add(sightings, "10.0.0.2")
+        sightings.crowded_out = 3
+        first = sightings.take("x", START, START)
+        assert (first.seen, first.more, first.crowded_out) == (2, {"http": 1}, 3)
+        self.add(sightings, "10.0.0.2")
+        again = sightings.take("x", START, START)
+        assert [(row.source, row.count) for row in again.rows] == [("10.0.0.2", 1)]
+        assert (again.seen, again.more, again.crowded_out) == (1, {}, 0)
+        assert sightings.take("x", START, START).verdict is Verdict.EXPECTED
+
+    def test_takes_and_additions_from_two_threads_lose_nothing(self) -> None:
+        sightings = Sightings(lambda _: None, FakeClock())
+        count, seen = 20_000, 0
+
+        def add_all() -> None:
+            for n in range(count):
+                self.add(sightings, f"10.0.0.{n % 99}")
+
+        adder = threading.Thread(target=add_all)
+        adder.start()
+        while adder.is_alive():
+            seen += sightings.take("x", START, START).seen
+        seen += sightings.take("x", START, START).seen
+        assert seen == count
 
     def test_lines_come_at_a_bounded_rate(self) -> None:
         told: list[Sighting] = []

@@ -15,7 +15,7 @@ from fleetward.core.listeners import (
     Transport,
 )
 from fleetward.core.portrules import PortRule
-from fleetward.core.ports import Expectations, Judged, RelayRole, judge
+from fleetward.core.ports import Expectations, Judged, OwnSensor, RelayRole, judge
 
 HONEST = Executable(
     path="/usr/sbin/honestd", sha256="ab" * 32, package=PackageFile(name="honest", intact=True)
@@ -54,10 +54,11 @@ def judged(
     platform: Platform = Platform.LINUX,
     rules: tuple[PortRule, ...] = (),
     role: RelayRole = RelayRole.UNSTATED,
+    sensor: OwnSensor | None = None,
     ephemeral: tuple[int, int] | None = (32768, 60999),
 ) -> tuple[Judged, ...]:
     survey = Survey(platform=platform, method="test", listeners=listeners, ephemeral=ephemeral)
-    return judge(survey, Expectations(rules=rules, role=role))
+    return judge(survey, Expectations(rules=rules, role=role, sensor=sensor))
 
 
 def one(found: Listener, **more: object) -> Judged:

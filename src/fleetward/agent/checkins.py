@@ -174,10 +174,14 @@ class Reporter:
         with self._lock():
             return self._report(enrolled, seen)
 
-    def record(self, found: Happening) -> int | None:
+    def record(self, found: Happening, share: float = 1.0) -> int | None:
         """Keep an event of another part of the agent (the port watch); it goes with the next report.
 
         A report that is under way is waited for, since nothing else would keep the event.
+
+        Args:
+            found: the event.
+            share: as `EventSpool.record`.
 
         Raises:
             BusyError: it took longer than `RECORD_WAIT`.
@@ -187,7 +191,7 @@ class Reporter:
         while True:
             try:
                 with self._lock():
-                    return self._spool().record(found.line())
+                    return self._spool().record(found.line(), share)
             except BusyError:
                 if self.clock.monotonic() >= end:
                     raise

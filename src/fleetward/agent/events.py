@@ -145,11 +145,14 @@ class EventSpool:
         self._save(replace(self._state, n=self._state.n + 1))
         return self._state.n
 
-    def record(self, content: bytes) -> int | None:
+    def record(self, content: bytes, share: float = 1.0) -> int | None:
         """Keep an event and return its number; None where the spool is full.
 
         Args:
             content: canonical JSON without line breaks.
+            share: of the spool that may be in use before this event finds no room. Under 1, for
+                what strangers can cause, such an event is the caller's to tell later, and is not
+                counted as dropped.
 
         Raises:
             UsageError: too long, or with a line break (a mistake in the caller).
@@ -157,6 +160,8 @@ class EventSpool:
         """
         if len(content) > self._limits.event_bytes or b"\n" in content:
             raise UsageError(f"an event of {len(content)} bytes does not fit one line of the spool")
+        if share < 1 and not self._has_room(content, share):
+            return None
         if not self._has_room(content):
             self._save(replace(self._state, dropped=self._state.dropped + 1))
             return None
@@ -277,9 +282,11 @@ class EventSpool:
         kept = list(self._events)
         self._rewrite(self.epoch, self._base, kept)
 
-    def _has_room(self, content: bytes) -> bool:
+    def _has_room(self, content: bytes, share: float = 1.0) -> bool:
         used = sum(len(event.content) for event in self._events) + len(content)
-        return len(self._events) + 2 <= self._limits.events and used <= self._limits.total_bytes
+        limits = self._limits
+        fits_count = len(self._events) + 2 <= limits.events * share
+        return fits_count and used <= limits.total_bytes * share
 
     def _say_dropped(self) -> None:
         notice = self._notice(self._state.dropped) if self._state.dropped else None

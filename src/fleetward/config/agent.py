@@ -7,9 +7,11 @@ from pathlib import Path
 from fleetward.adapters.atomicfile import write_file
 from fleetward.adapters.disk import Disk
 from fleetward.config.addresses import require_address, require_group
+from fleetward.config.sensor import SensorSettings
 from fleetward.config.strict import load_settings, toml_text
 from fleetward.core.fleet import parse_source_url
 from fleetward.core.limits import MIB
+from fleetward.core.listeners import Transport
 from fleetward.core.names import ChannelName, ProductName, parse_channel, parse_product
 from fleetward.errors import ConfigurationError, DocumentError, UsageError
 
@@ -171,6 +173,7 @@ class AgentSettings:
         engines: how content is tried.
         discovery: where to look for other sources.
         push: how `agent run` hears of news.
+        sensor: whether `agent run` hears what is said to ports where nothing listens.
     """
 
     sources: tuple[str, ...]
@@ -184,6 +187,7 @@ class AgentSettings:
     engines: tuple[EngineSettings, ...] = ()
     discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
     push: PushSettings = field(default_factory=PushSettings)
+    sensor: SensorSettings = field(default_factory=SensorSettings)
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -195,6 +199,12 @@ class AgentSettings:
         products = [subscription.product for subscription in self.subscriptions]
         if len(set(folders)) < len(folders) or len(set(products)) < len(products):
             raise ConfigurationError("two subscriptions have one product or one folder")
+        shared = (Transport.UDP, self.push.port) in self.sensor.places
+        if self.sensor.on and self.push.announcements and shared:
+            raise ConfigurationError(
+                f"push.announcements and the sensor both want port {self.push.port}/udp: set "
+                "sensor.udp = false, or name other sensor.ports"
+            )
 
     def having(self, **changes: object) -> "AgentSettings":
         """Return the settings with some fields changed."""

@@ -11,6 +11,7 @@
                                        folder of Symantec's, on a port of theirs
     fleetward-program     expected     an interpreter runs a server of Fleetward's, or its agent
                                        hears announcements (UDP)
+    own-sensor            expected     the agent that looks hears there itself, as its settings ask
     imitation             suspicious   a name that looks like one of those, at another place
     unprintable-name      suspicious   a name or path with control characters: it writes on terminals
     executable-deleted    suspicious   the executable's file is gone
@@ -98,16 +99,31 @@ class Weight(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnSensor:
+    """The sensor of the agent that looks.
+
+    Attributes:
+        pid: of the agent itself: nobody else can have it while it looks.
+        places: where it was told to hear.
+    """
+
+    pid: int
+    places: frozenset[tuple[Transport, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expectations:
     """What the operator says of his hosts.
 
     Attributes:
         rules: the first that matches a listener decides.
         role: whether this host is meant to be a relay.
+        sensor: of the agent that looks; None where it has none.
     """
 
     rules: tuple[PortRule, ...] = ()
     role: RelayRole = RelayRole.UNSTATED
+    sensor: OwnSensor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +180,8 @@ _NEXT: Final = {
 }
 
 REASON_IDS: Final = frozenset(
-    {*_NEXT, "operator-rule", "symantec-program", "fleetward-program", "socket-activation"}
-    | {"inherited", "registry"}
+    {*_NEXT, "operator-rule", "symantec-program", "fleetward-program", "own-sensor"}
+    | {"socket-activation", "inherited", "registry"}
 )
 """Every id; closed, so that a rule's `despite` with a slip of the pen is refused."""
 
@@ -233,6 +249,8 @@ class _Case:
         if owner is None:
             return
         port, protocol = self.listener.socket.port, self.listener.socket.protocol
+        if self._is_own_sensor():
+            yield _reason("own-sensor", Weight.EXPECTED, "this host's agent hears there itself")
         if port in _SYMANTEC_PORTS and self._is_symantec(owner):
             sentence = f"{owner.name} is Symantec's, at its place, on a port of Symantec's"
             yield _reason("symantec-program", Weight.EXPECTED, sentence)
@@ -242,6 +260,15 @@ class _Case:
                 "that names its unit or script_sha256 says more"
             )
             yield _reason("fleetward-program", Weight.EXPECTED, sentence)
+
+    def _is_own_sensor(self) -> bool:
+        """Return whether the agent that looks holds the socket, and nobody beside it."""
+        sensor, socket = self.expectations.sensor, self.listener.socket
+        return (
+            sensor is not None
+            and (socket.protocol, socket.port) in sensor.places
+            and [owner.pid for owner in self.listener.owners] == [sensor.pid]
+        )
 
     def _is_symantec(self, owner: Owner) -> bool:
         if self.survey.platform is not Platform.WINDOWS or owner.executable is None:
@@ -306,7 +333,7 @@ class _Case:
         if owner.executable is None or not is_interpreter(owner.executable.path):
             return False
         is_own = fleetward_program(owner.script, self.listener.socket.protocol) is not None
-        return not is_own and (rule is None or not rule.pins_script)
+        return not (is_own or self._is_own_sensor()) and (rule is None or not rule.pins_script)
 
     # -- what is good to know ------------------------------------------------------------------
 

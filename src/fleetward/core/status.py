@@ -114,6 +114,7 @@ class EventKind(StrEnum):
     LISTENER_OPENED = "listener-opened"
     LISTENER_CLOSED = "listener-closed"
     LISTENER_CHANGED = "listener-changed"
+    SENSOR_HEARD = "sensor-heard"
     DIRECTIVE_DONE = "directive-done"
     DIRECTIVE_REFUSED = "directive-refused"
     EVENTS_DROPPED = "events-dropped"

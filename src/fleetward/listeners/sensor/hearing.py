@@ -18,10 +18,11 @@ import errno
 import selectors
 import socket
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from fleetward.adapters.clock import Clock
 from fleetward.core.listeners import Transport
@@ -35,6 +36,8 @@ _SECOND: Final = timedelta(seconds=1)
 _FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 _BACKLOG: Final = 128
+BOTH: Final = (Transport.TCP, Transport.UDP)
+Address = tuple[str, int]
 _ROOM_STEP: Final = 8
 """Connections by which the room grows again at each tick, after descriptors were short."""
 
@@ -60,12 +63,13 @@ class Manners:
 
 
 class _Connection:
-    __slots__ = ("began", "content", "deadline", "peer", "socket", "when")
+    __slots__ = ("began", "content", "deadline", "peer", "port", "socket", "when")
 
     def __init__(
         self, accepted: socket.socket, peer: tuple[str, int], when: datetime, began: timedelta
     ) -> None:
         self.socket = accepted
+        self.port = 0
         self.peer = peer
         self.when = when
         self.began = began
@@ -74,7 +78,7 @@ class _Connection:
 
 
 class Sensor:
-    """Listens on one address by TCP and UDP.
+    """Listens by TCP and UDP; on as many addresses as it is told to.
 
     Args:
         sightings: take what is heard.
@@ -96,8 +100,7 @@ class Sensor:
         self._limits = limits
         self._most = self._room = _room(limits)
         self._selector = selectors.DefaultSelector()
-        self._ears: list[socket.socket] = []
-        self._port = 0
+        self._ears: dict[socket.socket, tuple[Transport, int]] = {}
         self._open: dict[socket.socket, _Connection] = {}
         self._waker, self._wake = socket.socketpair()
         self._selector.register(self._wake, selectors.EVENT_READ)
@@ -106,34 +109,39 @@ class Sensor:
         self._taken = 0
         self._deaf = False
 
-    def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Bind TCP and UDP; return where.
+    def listen(self, host: str, port: int, transports: Sequence[Transport] = BOTH) -> Address:
+        """Bind, and return where; what was bound before stays.
 
         Args:
-            host: an address, or a name of this machine.
-            port: 0 takes a free one, the same for both.
+            host: an address, or a name of this machine; `::` takes IPv4 too, unless an IPv4
+                address was bound before.
+            port: 0 takes a free one, the same for all of `transports`.
+            transports: by which it hears, tcp first.
 
         Raises:
             ConfigurationError: it cannot be bound: taken, privileged, or no address of this host.
         """
+        made: dict[socket.socket, tuple[Transport, int]] = {}
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            family, address = found[0][0], found[0][4]
-            self._ears.append(_bound(family, socket.SOCK_STREAM, address, self._limits))
-            name = self._ears[0].getsockname()
-            self._ears.append(_bound(family, socket.SOCK_DGRAM, name, self._limits))
+            name: Any = found[0][4]
+            for transport in transports:
+                ear = _bound(found[0][0], transport, name, self._limits, alone=bool(self._ears))
+                name = ear.getsockname()
+                made[ear] = transport, name[1]
         except OSError as error:
-            self.close()
+            for ear in made:
+                ear.close()
             advice = ""
             if error.errno == errno.EADDRINUSE:
                 advice = f"; something listens there already: fleetward ports show {port}"
             raise ConfigurationError(
                 f"cannot listen on {host}:{port}: {error.strerror}{advice}"
             ) from error
-        for ear in self._ears:
+        for ear in made:
             self._selector.register(ear, selectors.EVENT_READ)
-        self._port = name[1]
-        return str(name[0]), self._port
+        self._ears |= made
+        return str(name[0]), int(name[1])
 
     def stop(self) -> None:
         """End `run`; may be called from a signal's handler or another thread."""
@@ -169,14 +177,18 @@ class Sensor:
     # -- events --------------------------------------------------------------------------------
 
     def _hear(self, which: object) -> None:
-        if isinstance(which, socket.socket) and which in self._open:
+        if not isinstance(which, socket.socket):
+            return
+        if which in self._open:
             self._read(self._open[which])
-        elif self._ears and which is self._ears[0]:
-            self._accept(self._ears[0])
-        elif len(self._ears) > 1 and which is self._ears[1]:
-            self._take_datagrams(self._ears[1])
+        elif which in self._ears:
+            transport, port = self._ears[which]
+            if transport is Transport.TCP:
+                self._accept(which, port)
+            else:
+                self._take_datagrams(which, port)
 
-    def _accept(self, ear: socket.socket) -> None:
+    def _accept(self, ear: socket.socket, port: int) -> None:
         for _ in range(self._limits.per_round):
             if not self._may_take():
                 return
@@ -192,11 +204,12 @@ class Sensor:
             self._taken += 1
             if len(self._open) >= self._room:
                 self._crowd_out()
-            self._begin(accepted, (str(peer[0]), peer[1]))
+            self._begin(accepted, (str(peer[0]), peer[1]), port)
 
-    def _begin(self, accepted: socket.socket, peer: tuple[str, int]) -> None:
+    def _begin(self, accepted: socket.socket, peer: tuple[str, int], port: int) -> None:
         now = self._clock.monotonic()
         connection = _Connection(accepted, peer, self._clock.now(), now)
+        connection.port = port
         connection.deadline = now + self._limits.patience
         accepted.settimeout(0.0)
         try:
@@ -225,7 +238,7 @@ class Sensor:
             patience = connection.began + self._limits.patience
             connection.deadline = min(patience, now + self._limits.quiet)
 
-    def _take_datagrams(self, ear: socket.socket) -> None:
+    def _take_datagrams(self, ear: socket.socket, port: int) -> None:
         for _ in range(self._limits.per_round):
             if not self._may_take():
                 return
@@ -236,10 +249,10 @@ class Sensor:
             except OSError:
                 continue  # an ICMP error of an earlier datagram, or one that is too long
             self._taken += 1
-            found = classify_payload(Transport.UDP, content, self._port)
+            found = classify_payload(Transport.UDP, content, port)
             source = (_unmapped(str(peer[0])), peer[1])
             read = (len(content), "datagram")
-            self._sightings.add(self._clock.now(), Transport.UDP, source, found, read)
+            self._sightings.add(self._clock.now(), (Transport.UDP, port), source, found, read)
 
     # -- limits --------------------------------------------------------------------------------
 
@@ -291,10 +304,10 @@ class Sensor:
         with contextlib.suppress(OSError):
             self._end(connection.socket)
         connection.socket.close()
-        found = classify_payload(Transport.TCP, connection.content, self._port)
+        found = classify_payload(Transport.TCP, connection.content, connection.port)
         source = (_unmapped(connection.peer[0]), connection.peer[1])
         read = (len(connection.content), why)
-        self._sightings.add(connection.when, Transport.TCP, source, found, read)
+        self._sightings.add(connection.when, (Transport.TCP, connection.port), source, found, read)
 
     def _end(self, connection: socket.socket) -> None:
         if self._manners.banner:
@@ -311,18 +324,23 @@ class Sensor:
                 return
 
 
-def _bound(family: int, kind: int, address: object, limits: SensorLimits) -> socket.socket:
-    made = socket.socket(family, kind)
+def _bound(
+    family: int, transport: Transport, address: object, limits: SensorLimits, *, alone: bool
+) -> socket.socket:
+    is_tcp = transport is Transport.TCP
+    made = socket.socket(family, socket.SOCK_STREAM if is_tcp else socket.SOCK_DGRAM)
     try:
         if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
             made.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        elif kind == socket.SOCK_STREAM:
+        elif is_tcp:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if kind == socket.SOCK_STREAM:
+        if is_tcp:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limits.receive_buffer)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, alone)
         made.settimeout(0.0)
         made.bind(address)  # type: ignore[arg-type]
-        if kind == socket.SOCK_STREAM:
+        if is_tcp:
             made.listen(_BACKLOG)
     except OSError:
         made.close()

@@ -6,6 +6,7 @@ single sightings are told at a bounded rate; every sighting is in the sums.
 Deliberately not here: sockets (listeners.sensor.hearing).
 """
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class Sighting:
     Attributes:
         when: it began, by the wall clock.
         transport: tcp or udp.
+        port: that was asked.
         source: the sender's address; by UDP anybody can write any.
         source_port: see there.
         kind: the class.
@@ -42,6 +44,7 @@ class Sighting:
 
     when: datetime
     transport: Transport
+    port: int
     source: str
     source_port: int
     kind: TrafficClass
@@ -58,6 +61,7 @@ class SensorRow:
     Attributes:
         source: address.
         transport: tcp or udp.
+        port: that was asked.
         kind: the class.
         verdict: of the class.
         sentence: what the class is.
@@ -71,6 +75,7 @@ class SensorRow:
 
     source: str
     transport: Transport
+    port: int
     kind: TrafficClass
     verdict: Verdict
     sentence: str
@@ -122,9 +127,14 @@ class _Sum:
     detail: str = ""
 
 
+_Key = tuple[str, Transport, int, TrafficClass]
+
+
 @dataclass(slots=True)
 class Sightings:
     """Sums up sightings and tells them on, not faster than people can read.
+
+    One thread may add while another takes.
 
     Attributes:
         tell: takes single sightings.
@@ -139,17 +149,18 @@ class Sightings:
     limits: SensorLimits = SENSOR
     crowded_out: int = 0
     pauses: int = 0
-    _sums: dict[tuple[str, Transport, TrafficClass], _Sum] = field(default_factory=dict)
+    _sums: dict[_Key, _Sum] = field(default_factory=dict)
     _classes: Counter[TrafficClass] = field(default_factory=Counter)
     _more: Counter[TrafficClass] = field(default_factory=Counter)
     _untold: int = 0
     _second: timedelta = timedelta.min
     _told: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(
         self,
         when: datetime,
-        transport: Transport,
+        asked: tuple[Transport, int],
         source: tuple[str, int],
         classified: Classified,
         read: tuple[int, str],
@@ -158,21 +169,23 @@ class Sightings:
 
         Args:
             when: it began.
-            transport: tcp or udp.
+            asked: tcp or udp, and the port.
             source: address and port.
             classified: what it is.
             read: how many bytes, and why no more.
         """
         kind = classified.kind
-        self._classes[kind] += 1
-        self._sum(when, transport, source[0], classified, read[0])
+        with self._lock:
+            self._classes[kind] += 1
+            self._sum(when, (source[0], *asked, kind), classified.detail, read[0])
         if not self._may_tell():
             self._untold += 1
             return
         self.tell(
             Sighting(
                 when=when,
-                transport=transport,
+                transport=asked[0],
+                port=asked[1],
                 source=source[0],
                 source_port=source[1],
                 kind=kind,
@@ -183,20 +196,17 @@ class Sightings:
             )
         )
 
-    def _sum(
-        self, when: datetime, transport: Transport, source: str, classified: Classified, octets: int
-    ) -> None:
-        key = (source, transport, classified.kind)
+    def _sum(self, when: datetime, key: _Key, detail: str, octets: int) -> None:
         row = self._sums.get(key)
         if row is None:
             if len(self._sums) >= self.limits.sources:
-                self._more[classified.kind] += 1
+                self._more[key[-1]] += 1
                 return
             row = self._sums[key] = _Sum(when, when)
         row.count += 1
         row.octets += octets
         row.last = max(row.last, when)
-        row.detail = row.detail or classified.detail
+        row.detail = row.detail or detail
 
     def _may_tell(self) -> bool:
         now = self.clock.monotonic()
@@ -205,8 +215,16 @@ class Sightings:
         self._told += 1
         return self._told <= self.limits.lines_per_second
 
+    def take(self, listening: str, began: datetime, ended: datetime) -> SensorReport:
+        """Return what was seen since the last time, and begin anew."""
+        with self._lock:
+            report = self.report(listening, began, ended)
+            self._sums, self._classes, self._more = {}, Counter(), Counter()
+            self._untold = self.crowded_out = self.pauses = 0
+        return report
+
     def report(self, listening: str, began: datetime, ended: datetime) -> SensorReport:
-        """Return what was seen in all."""
+        """Return what was seen since the beginning; not while another thread adds."""
         rows = [_row(key, row) for key, row in self._sums.items()]
         rows.sort(key=lambda row: (PRECEDENCE[row.kind], -row.count, row.source))
         rows.sort(key=lambda row: -_SEVERITY[row.verdict])
@@ -226,12 +244,13 @@ class Sightings:
         )
 
 
-def _row(key: tuple[str, Transport, TrafficClass], row: _Sum) -> SensorRow:
-    source, transport, kind = key
+def _row(key: _Key, row: _Sum) -> SensorRow:
+    source, transport, port, kind = key
     fact = FACTS[kind]
     return SensorRow(
         source=source,
         transport=transport,
+        port=port,
         kind=kind,
         verdict=fact.verdict,
         sentence=fact.sentence,
