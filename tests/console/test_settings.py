@@ -50,6 +50,7 @@ def test_a_file_says_everything_that_the_console_needs(tmp_path: Path) -> None:
         ('url = "console.example"', "write https://"),
         ("[sign_in]\nattempts = 0", "nobody could log in"),
         ("[sign_in]\nidel = 3", "did you mean 'idle'"),
+        ("[alerts]\nevery = 0.5", "alerts.every is under a second"),
         ("[oidc]\nissuer = 'x'", "client_id"),
     ],
 )

@@ -144,6 +144,23 @@ class NoticeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlertSettings:
+    """`[alerts]`: how fast alerts come and go.
+
+    Attributes:
+        every: how often facts are looked at.
+        settle: how long a fact must be away before its alert resolves (an alert per flap).
+    """
+
+    every: timedelta = timedelta(seconds=20)
+    settle: timedelta = timedelta(minutes=10)
+
+    def __post_init__(self) -> None:
+        if self.every < timedelta(seconds=1):
+            raise ConfigurationError("alerts.every is under a second")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KnownRelay:
     """`[[relays.known]]`: a relay that the console asks, beside those of the signed list.
 
@@ -205,6 +222,7 @@ class ConsoleFileSettings:
         repository: the repository whose products and releases are shown.
         mail: the server that takes the console's mail.
         notices: how people are told.
+        alerts: how fast alerts come and go.
         relays: which relays are asked how they are.
     """
 
@@ -221,6 +239,7 @@ class ConsoleFileSettings:
     repository: RepositorySettings | None = None
     mail: MailSettings | None = None
     notices: NoticeSettings = field(default_factory=NoticeSettings)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
     relays: RelaysSettings = field(default_factory=RelaysSettings)
 
     def __post_init__(self) -> None:

@@ -151,26 +151,62 @@ def test_a_retired_host_is_nobody_s_concern() -> None:
 def test_what_happened_on_hosts_is_news_for_a_day(event: str, kind: Kind) -> None:
     for number in range(3):
         host = add_host(number)
-        assert host.key is not None
         for e in range(2):
-            Event.objects.create(
-                key=host.key,
-                host=host,
-                epoch="0" * 16,
-                e=e,
-                digest=str(e),
-                at=NOW,
-                received=NOW - timedelta(hours=1),
-                kind=event,
-                product="yara",
-                release="r2",
-                detail="the engine restarted 3 times",
-            )
+            add_event(host, event, e)
     (fact,) = found(kind)
     assert fact.hosts == 3
     assert fact.detail == "pc-2: the engine restarted 3 times"
+    assert fact.link == "/hosts/?product=yara"
     Event.objects.update(received=NOW - 2 * DAY)
     found()
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        ("rolled-back", Kind.ROLLED_BACK),
+        ("rejected", Kind.REJECTED),
+        ("drift", Kind.DRIFT),
+    ],
+)
+def test_a_confirmation_of_the_product_ends_what_went_wrong_with_it(event: str, kind: Kind) -> None:
+    broken, other = add_host(1), add_host(2)
+    add_event(broken, "confirmed", 1)
+    add_event(broken, event, 2)
+    (fact,) = found(kind)
+    assert fact.link == f"/hosts/{broken.record}/"
+    add_event(other, "confirmed", 1)
+    add_event(broken, "confirmed", 3, product="clamav")
+    found(kind)
+    add_event(broken, "confirmed", 4)
+    found()
+    add_event(broken, event, 5)
+    found(kind)
+
+
+@pytest.mark.parametrize("event", ["refused-source", "events-dropped"])
+def test_a_confirmation_says_nothing_of_sources_and_of_lost_events(event: str) -> None:
+    host = add_host(1)
+    add_event(host, event, 1)
+    add_event(host, "confirmed", 2)
+    assert len(gather(NOW)) == 1
+
+
+def add_event(host: Host, kind: str, e: int, product: str = "yara") -> None:
+    assert host.key is not None
+    Event.objects.create(
+        key=host.key,
+        host=host,
+        epoch="0" * 16,
+        e=e,
+        digest=f"{kind} {e}",
+        at=NOW,
+        received=NOW - timedelta(hours=1),
+        kind=kind,
+        product=product,
+        release="r2",
+        detail="the engine restarted 3 times",
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from django.test import Client
 
 from console.cast import SetClock, add_person, add_site, bearing, signed_in, token_of
+from fleetward.config.console import AlertSettings, ConsoleFileSettings
 from fleetward.console.alerts.deciding import Fact
 from fleetward.console.alerts.keeping import KEPT, evaluate
 from fleetward.console.alerts.kinds import Kind
@@ -54,6 +55,16 @@ def look(clock: SetClock, pause: timedelta, *facts: Fact) -> int:
 
 def steps(alert: Alert) -> list[str]:
     return list(Step.objects.filter(alert=alert).values_list("what", flat=True))
+
+
+def test_the_settings_say_how_long_a_fact_must_be_away(clock: SetClock) -> None:
+    seconds = timedelta(seconds=5)
+    look(clock, HOUR, fact())
+    with rewired(settings=ConsoleFileSettings(alerts=AlertSettings(settle=seconds))):
+        look(clock, seconds)
+        assert Alert.objects.get().is_open, "it was seen to be away only now"
+        look(clock, seconds)
+        assert not Alert.objects.get().is_open
 
 
 def test_the_life_of_an_alert(clock: SetClock) -> None:

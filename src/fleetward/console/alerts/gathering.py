@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urlencode
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.urls import NoReverseMatch, reverse
 
 from fleetward.console.alerts.deciding import Fact
@@ -160,13 +160,26 @@ _EVENTS: Final = {
     EventKind.EVENTS_DROPPED: (Kind.EVENTS_DROPPED, "lost events"),
 }
 
+_MENDED: Final = (EventKind.ROLLED_BACK, EventKind.REJECTED, EventKind.DRIFT)
+"""What is over once the host has confirmed a release of the product again (a repair does)."""
+
+
+def _is_mended() -> Q:
+    later = Event.objects.filter(
+        host=OuterRef("host"),
+        product=OuterRef("product"),
+        kind=EventKind.CONFIRMED.value,
+        pk__gt=OuterRef("pk"),
+    )
+    return Q(Exists(later), kind__in=[kind.value for kind in _MENDED])
+
 
 def _of_events(now: datetime, sites: dict[int, Site]) -> Iterator[Fact]:
     recent = Event.objects.filter(
         kind__in=[kind.value for kind in _EVENTS],
         received__gt=now - RECENT,
         host__standing=HostStanding.ACTIVE,
-    )
+    ).exclude(_is_mended())
     counted = (
         recent.order_by()
         .values("kind", "product", "release", "host__site_id")
@@ -177,21 +190,25 @@ def _of_events(now: datetime, sites: dict[int, Site]) -> Iterator[Fact]:
         site = sites.get(each["host__site_id"])
         what = " ".join(part for part in (each["product"], each["release"]) if part)
         same = {key: each[key] for key in ("kind", "product", "release", "host__site_id")}
+        newest = recent.filter(**same).select_related("host").order_by("-id").first()
+        if newest is None:
+            continue
         yield Fact(
             kind=kind,
             subject=f"{each['product']}/{each['release']}:{_subject(site)}",
             title=_counted(each["count"], f"{words} {what}".strip(), site),
-            detail=_said(recent.filter(**same)),
+            detail=": ".join(part for part in (newest.host.name, newest.detail) if part),
             site=each["host__site_id"],
             hosts=each["count"],
+            link=_hosts_of(newest, each["count"], site),
         )
 
 
-def _said(events: QuerySet[Event]) -> str:
-    newest = events.select_related("host").order_by("-id").first()
-    if newest is None:
-        return ""
-    return f"{newest.host.name}: {newest.detail}" if newest.detail else newest.host.name
+def _hosts_of(newest: Event, hosts: int, site: Site | None) -> str:
+    if hosts == 1:
+        return reverse("fleet:host", args=[newest.host.record])
+    wanted = {"product": newest.product} if newest.product else {}
+    return hosts_link(site, **wanted)
 
 
 # -- relays ------------------------------------------------------------------------------------------

@@ -16,9 +16,6 @@ from fleetward.console.notices.models import Level
 from fleetward.console.notices.outbox import announce
 from fleetward.console.wiring import wired
 
-EVERY: Final = timedelta(seconds=20)
-"""How often facts are looked at."""
-
 KEPT: Final = timedelta(days=400)
 """How long resolved alerts are kept."""
 
@@ -35,7 +32,7 @@ def evaluate(now: datetime, facts: Iterable[Fact] | None = None, rules: Rules | 
         rules: the damper's numbers.
     """
     there = gather(now) if facts is None else list(facts)
-    numbers = rules or Rules()
+    numbers = rules or Rules(settle=wired().settings.alerts.settle)
     with transaction.atomic():
         rows = _rows(now - numbers.window)
         known = {key: _known(row) for key, row in rows.items()}

@@ -102,8 +102,8 @@ STEP: dict[Kind, str] = {
     ),
     Kind.LISTENER: "Look at each host's ports; accept what belongs there, and remove the rest.",
     Kind.DRIFT: (
-        "Installed files were changed by something else; the agent repairs them. Find out what "
-        "writes there, or ask the hosts to verify the tree."
+        "Something else changed installed files. Find out what writes there; then run `fleetward "
+        "agent update HOME --repair` on the hosts, or ask them to verify once more."
     ),
     Kind.SILENT: (
         "See whether they share a site or a relay; a whole site points to its network, single hosts "

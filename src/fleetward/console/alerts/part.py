@@ -6,18 +6,19 @@ from django.db.models import Count
 
 from fleetward.console.alerts import views
 from fleetward.console.alerts.api import router
-from fleetward.console.alerts.keeping import EVERY, evaluate
+from fleetward.console.alerts.keeping import evaluate
 from fleetward.console.alerts.kinds import Severity
 from fleetward.console.alerts.models import Alert
 from fleetward.console.parts import Page, Part, Place
 from fleetward.console.relays.turns import repeat
+from fleetward.console.wiring import wired
 
 
 async def _evaluate_for_ever() -> None:
     def act(now: datetime) -> None:
         evaluate(now)
 
-    await repeat("alerts", act, EVERY)
+    await repeat("alerts", act, wired().settings.alerts.every)
 
 
 def _metrics() -> str:
