@@ -132,6 +132,15 @@ def test_a_host_is_enrolled_reports_and_does_what_it_is_asked(site: Site) -> Non
     assert releases[0] == "r2"
     assert "r1" in releases
 
+    left = fleetward("agent", "leave", site.home, "--json")
+    assert left.returncode == 0, left.stderr
+    assert json.loads(left.stdout)["unsaid_events"] == 0
+    assert site.api(f"/hosts/{record}")["standing"] == "retired"
+    assert (site.folder / "content/current/a.yar").read_text() == "rule a {condition: true}"
+    again = fleetward("agent", "leave", site.home)
+    assert again.returncode == 12
+    assert "not enrolled" in again.stderr
+
 
 @contextmanager
 def running_agent(site: Site) -> Iterator[None]:

@@ -42,7 +42,7 @@ from fleetward.wire.tokenfile import (
 )
 
 HOST_KEY_FILE: Final = "host.key"
-_WAITING_FILE: Final = "enrolment.json"
+WAITING_FILE: Final = "enrolment.json"
 _SCHEMA: Final = "fleetward.enrolled/1"
 
 
@@ -143,7 +143,7 @@ def enrol(  # noqa: PLR0913 (the world, passed in)
         DiskError: HOME cannot be written.
     """
     key = obtain_host_key(home.disk, home.path / HOST_KEY_FILE, entropy)
-    write_file(home.disk, home.path / _WAITING_FILE, encode_token_file(file), private=True)
+    write_file(home.disk, home.path / WAITING_FILE, encode_token_file(file), private=True)
     answer = _ask(key, file, sources, facts, session=session, clock=clock, entropy=entropy)
     return _keep(home, file.pins, answer)
 
@@ -164,7 +164,7 @@ def ask_again(
         ConfigurationError: the kept token file is damaged.
     """
     try:
-        content = home.disk.read(home.path / _WAITING_FILE)
+        content = home.disk.read(home.path / WAITING_FILE)
     except FileNotFoundError:
         return None
     file = read_token_file(content, None)
@@ -205,7 +205,7 @@ def _keep(home: Home, pins: ConsolePins, answer: EnrolmentAnswer) -> Enrolled:
         path = home.path / CONSOLE_FILE
         write_file(home.disk, path, encode_json(_SCHEMA, enrolled), private=True)
     if answer.standing is not Standing.PENDING:
-        home.disk.remove(home.path / _WAITING_FILE)
+        home.disk.remove(home.path / WAITING_FILE)
         home.disk.sync_folder(home.path)
     return enrolled
 

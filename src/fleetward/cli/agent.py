@@ -24,6 +24,7 @@ from fleetward.agent.wiring import (
     status_of,
     verify_all,
 )
+from fleetward.cli.agent_leave import leave
 from fleetward.cli.configured import ConfiguredTyper
 from fleetward.cli.output import byte_bars, people, print_json, remarks
 from fleetward.config.agent import (
@@ -321,3 +322,6 @@ def _read_secret(path: Path) -> bytes:
         raise ConfigurationError(
             f"cannot read the token file {path}: {error.strerror}; take it from the console"
         ) from error
+
+
+app.command("leave")(leave)
