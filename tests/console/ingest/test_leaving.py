@@ -8,13 +8,13 @@ from console.hosts import MINUTE, add_host, bring, check_in, stored_events
 from fleetward.console.fleet.models import Event, Host
 from fleetward.console.fleet.standings import HostStanding
 from fleetward.console.ingest.deciding import Verdict
-from fleetward.core.status import CheckIn, EventKind, HostEvent
+from fleetward.core.status import EventKind, HostEvent
 from support.fakes import START
 
 pytestmark = pytest.mark.django_db
 
 
-def leaves(n: int, e: int = 1) -> CheckIn:
+def leaves(n: int, e: int = 1) -> bytes:
     """A check-in with which a host says that it leaves."""
     gone = HostEvent(e=e, at=START, kind=EventKind.LEFT)
     return check_in(n=n, events=(gone,))
@@ -67,7 +67,7 @@ def test_a_host_that_changed_its_mind_is_back() -> None:
     ],
     ids=["left", "back", "left again"],
 )
-def test_several_in_one_batch_end_as_said_last(said: tuple[CheckIn, ...], ends: str) -> None:
+def test_several_in_one_batch_end_as_said_last(said: tuple[bytes, ...], ends: str) -> None:
     add_host()
     bring(*said, at=START + MINUTE)
     assert standing()[0] == ends
