@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetward.core.consoles import Approver, ConsolePair, Consoles, OfflineSite
 from fleetward.core.documents import (
     Channel,
     Floor,
@@ -45,7 +46,18 @@ RELAYS = Relays(
     ),
     default=("https://relay.example",),
 )
+CONSOLES = Consoles(
+    keys=(
+        ConsolePair(
+            name="main", signing="1a" * 32, sealing="1b" * 32, url="https://console.example"
+        ),
+        ConsolePair(name="stand-by", signing="2a" * 32, sealing="2b" * 32),
+    ),
+    approvers=(Approver(name="ada", key="3a" * 32),),
+    offline=(OfflineSite(site="ship-1", max_age=2_592_000),),
+)
 ALL: dict[str, Any] = {
+    "console": CONSOLES,
     "release": MANIFEST,
     "channel": CHANNEL,
     "floor": FLOOR,

@@ -330,5 +330,6 @@ def _say_change(did: str, change: products.Change, json: bool) -> None:
 
 
 app.command("relays")(origin_fleet.relays)
+app.command("console")(origin_fleet.console)
 for _command in origin_care.COMMANDS:
     app.command(_command.name)(_command.function)

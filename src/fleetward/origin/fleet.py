@@ -1,16 +1,19 @@
-"""The fleet's list of relays: `fleet/relays.json`, signed by the fleet role (2 of 3, offline).
+"""What the fleet role signs (2 of 3, offline), and its list of relays: `fleet/relays.json`.
 
 A person writes TOML; what is signed is the canonical JSON of it. Like every change of an offline
 role, one that lacks signatures or the online keys is left pending.
 
-Deliberately not here: what a host does with the list (core.sourcechoice).
+Deliberately not here: `fleet/console.json` (consoles), and what a host does with the list
+(core.sourcechoice).
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from fleetward.adapters.disk import Disk
 from fleetward.config.strict import parse_settings
+from fleetward.core.consoles import Consoles
 from fleetward.core.fleet import Relays, Site, parse_source_url, parse_subnet
 from fleetward.core.limits import MetadataLimits
 from fleetward.errors import ConfigurationError, DiskError, DocumentError
@@ -22,6 +25,8 @@ from fleetward.wire.documents import decode, encode
 from fleetward.wire.layout import RELAYS_TARGET
 
 FLEET = "fleet"
+
+_Document = TypeVar("_Document", Consoles, Relays)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,19 +99,32 @@ def set_relays(shop: Workshop, relays: Relays) -> Change:
             f"the list is {len(content):,} bytes as a document, and hosts take {most:,}: use wider "
             "subnets, or names and URLs that are shorter"
         )
+    return set_document(shop, RELAYS_TARGET, content)
+
+
+def set_document(shop: Workshop, name: str, content: bytes) -> Change:
+    """Make `content` the fleet's document called `name`; the same again changes nothing.
+
+    Raises: as `set_relays`.
+    """
     with shop.alone():
         staging = Staging(shop)
         role = staging.current(FLEET) or staging.closure.roles[FLEET]
-        ref = shop.repository.add_target(RELAYS_TARGET, content)
+        ref = shop.repository.add_target(name, content)
         targets = role.targets
-        if targets.get(RELAYS_TARGET) == ref:
+        if targets.get(name) == ref:
             return Change(changed=False, outcome=finish(staging))
-        staging.stage(role.with_targets({**targets, RELAYS_TARGET: ref}))
+        staging.stage(role.with_targets({**targets, name: ref}))
         return Change(changed=True, outcome=finish(staging))
 
 
 def live_relays(shop: Workshop) -> Relays | None:
-    """Return the list that is live, or None where none was signed.
+    """Return the list that is live, or None where none was signed. Raises as `live_document`."""
+    return live_document(shop, Relays, RELAYS_TARGET)
+
+
+def live_document(shop: Workshop, kind: type[_Document], name: str) -> _Document | None:
+    """Return the fleet's document called `name` that is live, or None where none was signed.
 
     Raises:
         ConfigurationError: there is no repository.
@@ -115,5 +133,5 @@ def live_relays(shop: Workshop) -> Relays | None:
     """
     with shop.alone():
         closure = shop.repository.closure()
-    ref = closure.roles[FLEET].targets.get(RELAYS_TARGET)
-    return shop.repository.document(Relays, RELAYS_TARGET, ref) if ref else None
+    ref = closure.roles[FLEET].targets.get(name)
+    return shop.repository.document(kind, name, ref) if ref else None

@@ -17,6 +17,7 @@ from typing import TypeVar
 from fleetward.adapters.atomicfile import write_file
 from fleetward.adapters.clock import Clock
 from fleetward.adapters.disk import Disk, Kind
+from fleetward.core.consoles import Consoles
 from fleetward.core.digest import Sha256, sha256_of
 from fleetward.core.documents import Channel, Floor, Manifest, Policy
 from fleetward.core.fleet import Relays
@@ -43,7 +44,7 @@ BLOBS = "blobs"
 PENDING = "pending"
 ARCHIVE = "archive"
 _POLL = timedelta(milliseconds=200)
-_Document = TypeVar("_Document", Channel, Floor, Manifest, Policy, Relays)
+_Document = TypeVar("_Document", Channel, Floor, Manifest, Policy, Relays, Consoles)
 
 
 @dataclass(frozen=True, slots=True)

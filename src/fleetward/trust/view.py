@@ -14,6 +14,7 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
+from fleetward.core.consoles import Consoles
 from fleetward.core.digest import Sha256
 from fleetward.core.documents import Channel, Floor, Manifest, Policy, ReleaseRef
 from fleetward.core.fleet import Relays
@@ -31,7 +32,7 @@ from fleetward.wire import documents, layout
 
 _RELEASES = layout.releases_role(ProductName(""))
 
-_Document = TypeVar("_Document", Channel, Floor, Manifest, Policy, Relays)
+_Document = TypeVar("_Document", Channel, Consoles, Floor, Manifest, Policy, Relays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,6 +363,15 @@ class VerifiedView:
             As `find` and `fetch`.
         """
         return self._document(Relays, layout.RELAYS_TARGET)
+
+    def consoles(self) -> Consoles | None:
+        """Return whom the fleet keys name as the console, or None where that is not signed.
+
+        Raises:
+            DocumentError: it has not the form of that document.
+            As `find` and `fetch`.
+        """
+        return self._document(Consoles, layout.CONSOLE_TARGET)
 
     def _document(self, kind: type[_Document], name: str) -> _Document | None:
         target = self.find(name)

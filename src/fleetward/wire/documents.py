@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from fleetward.core.consoles import Consoles
 from fleetward.core.documents import Channel, Floor, Manifest, Policy
 from fleetward.core.fleet import Relays
 from fleetward.core.limits import MetadataLimits
@@ -23,6 +24,7 @@ _SCHEMAS: dict[type, str] = {
     Floor: "fleetward.floor/1",
     Policy: "fleetward.policy/1",
     Relays: "fleetward.relays/1",
+    Consoles: "fleetward.console/1",
 }
 
 
@@ -30,7 +32,7 @@ class _Head(msgspec.Struct):
     schema: str
 
 
-def encode(document: Manifest | Channel | Floor | Policy | Relays) -> bytes:
+def encode(document: Manifest | Channel | Floor | Policy | Relays | Consoles) -> bytes:
     """Return the canonical JSON of a signed document."""
     return encode_json(_SCHEMAS[type(document)], document)
 

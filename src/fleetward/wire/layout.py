@@ -9,6 +9,7 @@ from fleetward.core.names import ChannelName, ProductName, ReleaseName
 
 TIMESTAMP_PATH = "metadata/timestamp.json"
 RELAYS_TARGET = "fleet/relays.json"
+CONSOLE_TARGET = "fleet/console.json"
 
 
 def blob_path(digest: Sha256) -> str:

@@ -14,15 +14,13 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from fleetward.core.consoles import CONSOLES
 from fleetward.core.fleet import parse_source_url
 from fleetward.core.limits import STATUS
 from fleetward.core.status import require
 from fleetward.wire.documents import decode_json, encode_json
 
 TOKEN_FILE_SCHEMA: Final = "fleetward.token-file/1"  # noqa: S105 (a schema's name)
-
-MAX_CONSOLE_KEYS: Final = 4
-"""Signing keys of one console; room for one that is being replaced."""
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -43,7 +41,7 @@ class ConsolePins:
 
     def __post_init__(self) -> None:
         require(parse_source_url(self.console) == self.console, "the console's URL ends in a slash")
-        require(1 <= len(self.signing) <= MAX_CONSOLE_KEYS, f"{len(self.signing)} console keys")
+        require(1 <= len(self.signing) <= CONSOLES.keys, f"{len(self.signing)} console keys")
         for key in (*self.signing, self.sealing):
             require(_KEY.fullmatch(key) is not None, f"not a console's key: {key[:80]!r}")
 
