@@ -30,6 +30,7 @@ PARTS = (
     "fleetward.console.relays",
     "fleetward.console.alerts",
     "fleetward.console.overview",
+    "fleetward.console.rollouts",
 )
 """The packages of the parts, in the order of their navigation."""
 

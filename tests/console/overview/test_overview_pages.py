@@ -12,7 +12,6 @@ from console.overview.generated import Plan, generate
 from fleetward.console.alerts.keeping import acknowledge, evaluate
 from fleetward.console.alerts.models import Alert
 from fleetward.console.audit.chain import SYSTEM
-from fleetward.console.catalogue.models import Channel
 from fleetward.console.fleet.models import ProductState
 from fleetward.console.organisation.models import Site
 from fleetward.console.overview.counting import count
@@ -86,7 +85,7 @@ def test_what_is_wrong_comes_worst_first_each_kind_once_with_its_next_step(
     generate(START, SICK)
     evaluate(START)
     page = see(browser)
-    wrong = page[page.index("Wrong now") : page.index("Rollouts under way")]
+    wrong = page[page.index("Wrong now") : page.index('id="product-1"')]
     assert wrong.index("critical") < wrong.index("warning")
     assert wrong.count("Silent hosts") == 1
     assert "alerts at Austin, Berlin, Leeds and 5 more sites" in wrong
@@ -95,18 +94,6 @@ def test_what_is_wrong_comes_worst_first_each_kind_once_with_its_next_step(
     for alert in Alert.objects.filter(kind="relay-frozen"):
         acknowledge(SYSTEM, alert)
     assert "taken on" in see(browser)
-
-
-def test_a_rollout_under_way_shows_how_far_it_is(browser: Client) -> None:
-    generate(START, WELL)
-    page = see(browser)
-    assert "3 of 4 waves open; next: 100 % of the hosts" in page
-    Channel.objects.filter(product__name="yara").update(open=0, state="paused")
-    assert "0 of 4 waves open; next: ring canary" in see(browser)
-    Channel.objects.filter(product__name="yara").update(open=4, state="halted")
-    assert "next:" not in see(browser)
-    Channel.objects.update(state="complete")
-    assert "Rollouts under way" not in see(browser)
 
 
 def test_time_to_protect_is_told_for_the_last_releases(browser: Client) -> None:

@@ -8,7 +8,6 @@ from fleetward.console.overview.showing import (
     figures,
     last_count,
     products,
-    rollouts,
     wrong_now,
 )
 from fleetward.console.relays.judging import Standing
@@ -34,14 +33,12 @@ def _words(request: AskedByPerson) -> dict[str, object]:
     if counted is None:
         count(now, wired().clock)
         counted = last_count()
-    shown = products(reach, now)
     standings = standings_of(list(relays(reach)), now)
     return {
         "figures": figures(reach),
         "counted": counted,
-        "products": shown,
+        "products": products(reach, now),
         "wrong": wrong_now(reach),
-        "rollouts": rollouts(shown),
         "relays": len(standings),
         "relays_well": sum(standing is Standing.WELL for standing in standings),
     }
