@@ -184,7 +184,8 @@ def test_a_forged_timestamp_does_not_change_what_the_agent_waits_for(site: Site)
 
 def test_an_idle_agent_holds_nothing_that_it_does_not_need() -> None:
     """Its memory counts on every host; each of these costs megabytes."""
-    heavy = {"asyncio", "typer", "rich", "tuf", "zeroconf", "dns", "fleetward.agent.hearing"}
+    heavy = {"asyncio", "typer", "rich", "tuf", "zeroconf", "dns"}
+    heavy |= {"fleetward.agent.hearing", "fleetward.agent.sensing", "fleetward.core.portclass"}
     code = f"import sys, fleetward.cli.agentd; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

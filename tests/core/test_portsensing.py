@@ -18,6 +18,7 @@ from fleetward.core.portsensing import (
     Subject,
     Telling,
     TellingLimits,
+    counted,
     network_of,
     sense,
     untold,
@@ -144,8 +145,15 @@ class TestFloods:
         assert times(tellings) == [1, 1]
 
     def test_what_nobody_had_room_for_is_counted(self) -> None:
-        sensed = untold(untold(Sensed(), heard(count=4)), Rest(count=6, suspicious=1))
-        assert untold(sensed, heard(KNOCK)).rest == Rest(count=11, suspicious=5)
+        sensed = counted(counted(Sensed(), heard(count=4)), Rest(count=6, suspicious=1))
+        assert counted(sensed, heard(KNOCK)).rest == Rest(count=11, suspicious=5)
+
+    def test_what_failed_is_told_the_next_time(self) -> None:
+        after, tellings = sense(Sensed(), [heard(count=4), heard(KNOCK)], Rest(count=2), START)
+        for one in tellings:
+            after = untold(after, one)
+        _, again = sense(after, [heard(count=1)], Rest(count=3), START + MINUTE)
+        assert times(again) == [5, 1, 5]
 
 
 ROWS = st.builds(

@@ -43,7 +43,7 @@ from fleetward.core.portchanges import (
     relearned,
 )
 from fleetward.core.portrules import Verdict
-from fleetward.core.ports import Judged, judge
+from fleetward.core.ports import Judged, OwnSensor, judge
 from fleetward.core.status import PortsSummary
 from fleetward.errors import BusyError, ConfigurationError, DocumentError, FleetwardError
 from fleetward.listeners.surveying import Surveyor, surveyor_here
@@ -110,6 +110,7 @@ class PortWatch:
         surveyor: looks at the machine.
         clock: time.
         record: keeps an event.
+        sensor: of this agent, whose listeners are expected; None where it has none.
     """
 
     home: Home
@@ -117,6 +118,7 @@ class PortWatch:
     surveyor: Surveyor
     clock: Clock
     record: Record
+    sensor: OwnSensor | None = None
     _watched: Watched | None = field(default=None, init=False)
     _sockets: frozenset[BoundSocket] | None = field(default=None, init=False)
     _looked: timedelta = field(default=timedelta(), init=False)
@@ -141,7 +143,8 @@ class PortWatch:
         if not is_asked and not self._is_due(sockets):
             return ()
         survey = self.surveyor.survey(ports, excluded)
-        told = self._tell(judge(survey, self.settings.expectations()), is_asked=is_asked)
+        expected = replace(self.settings.expectations(), sensor=self.sensor)
+        told = self._tell(judge(survey, expected), is_asked=is_asked)
         self._sockets, self._looked = sockets, self.clock.monotonic()
         return told
 
@@ -209,7 +212,11 @@ def list_again(home: Home) -> str:
 
 
 def open_watch(
-    home: Home, clock: Clock, record: Record, surveyor: Surveyor | None = None
+    home: Home,
+    clock: Clock,
+    record: Record,
+    surveyor: Surveyor | None = None,
+    sensor: OwnSensor | None = None,
 ) -> PortWatch | None:
     """Return the watch of an agent; None where it is off at the start.
 
@@ -220,7 +227,7 @@ def open_watch(
     if not settings.watch:
         return None
     here = surveyor or surveyor_here(elsewhere=settings.namespaces)
-    return PortWatch(home, settings, here, clock, record)
+    return PortWatch(home, settings, here, clock, record, sensor)
 
 
 def watch_in_thread(

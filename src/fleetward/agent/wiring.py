@@ -126,7 +126,16 @@ def status_of(home: Home, clock: Clock | None = None) -> dict[str, Any]:
         stamp = view.timestamp
         age = TimestampAge(stamp.issued, stamp.interval, min(view.expiries.values()))
     fresh = freshness(clock.now(), check, age, records)
-    return status_document(home.host(), records, fresh, check)
+    document = status_document(home.host(), records, fresh, check)
+    return {**document, "sensor": _sensor_status(home, settings)}
+
+
+def _sensor_status(home: Home, settings: AgentSettings) -> dict[str, Any] | None:
+    if not settings.sensor.on:
+        return None
+    from fleetward.agent.sensing import sensor_status  # noqa: PLC0415 (where it is asked for)
+
+    return sensor_status(home, settings.sensor)
 
 
 def verify_all(home: Home) -> tuple[str, tuple[Verified, ...]]:

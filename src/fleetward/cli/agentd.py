@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from fleetward.adapters.clock import SystemClock
 from fleetward.adapters.disk import SystemDisk
@@ -19,6 +20,7 @@ from fleetward.agent.acting import open_reporter, report
 from fleetward.agent.bell import ThreadBell
 from fleetward.agent.home import Home
 from fleetward.agent.longpolls import LongPolls
+from fleetward.agent.noticing import Happening
 from fleetward.agent.portwatch import open_watch, ports_summary, watch_in_thread
 from fleetward.agent.regular import INTERVAL, RegularReports
 from fleetward.agent.running import run_loop
@@ -26,7 +28,11 @@ from fleetward.agent.updating import UpdateReport
 from fleetward.agent.watching import Listening
 from fleetward.agent.wiring import http_session, open_agent, outlook_of
 from fleetward.config.agent import load_agent_settings
+from fleetward.core.ports import OwnSensor
 from fleetward.errors import FleetwardError
+
+if TYPE_CHECKING:
+    from fleetward.agent.sensing import AgentSensor
 
 
 class _EndedError(BaseException):
@@ -67,11 +73,37 @@ def listening(home: Home, log: Callable[[str], None]) -> Listening:
     return Listening(lambda report: outlook_of(home, report), bell, clock, entropy)
 
 
-def watch_ports(home: Home, log: Callable[[str], None], ended: threading.Event) -> None:
+def sensor_of(home: Home, log: Callable[[str], None]) -> "AgentSensor | None":
+    """Return what hears where nothing listens, where HOME/agent.toml asks for it."""
+    clock, entropy = SystemClock(), SystemEntropy()
+
+    def record(found: Happening, share: float) -> int | None:
+        return open_reporter(home, clock, entropy).record(found, share)
+
+    try:
+        if load_agent_settings(home.disk, home.path).sensor.on:
+            from fleetward.agent.sensing import open_sensor  # noqa: PLC0415 (where asked for)
+
+            return open_sensor(home, clock, record, log)
+    except FleetwardError as error:
+        log(f"sensor: {error}")
+    return None
+
+
+def watch_ports(
+    home: Home,
+    log: Callable[[str], None],
+    ended: threading.Event,
+    sensor: OwnSensor | None = None,
+) -> None:
     """Watch who listens, beside the loop, unless HOME/ports.toml turns it off."""
     clock, entropy = SystemClock(), SystemEntropy()
+
+    def record(found: Happening) -> int | None:
+        return open_reporter(home, clock, entropy).record(found)
+
     try:
-        watch = open_watch(home, clock, lambda e: open_reporter(home, clock, entropy).record(e))
+        watch = open_watch(home, clock, record, sensor=sensor)
         if watch is not None:
             watch_in_thread(watch, log, ended)
     except FleetwardError as error:
@@ -105,7 +137,10 @@ def main(arguments: list[str]) -> int:
 
     try:
         log(f"agent at {home.path} begins")
-        watch_ports(home, log, ended)
+        sensor = sensor_of(home, log)
+        watch_ports(home, log, ended, sensor.own() if sensor else None)
+        if sensor is not None:
+            sensor.start()
         reports = regular_reports(home, log)
         reports.start()
         wait = listening(home, log)

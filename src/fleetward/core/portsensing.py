@@ -176,7 +176,7 @@ def sense(
     """
     told = [one for one in sensed.told if _is_within(one.at, now, limits)]
     recent = {one.subject for one in told}
-    counted = sensed.rest.with_more(rest.count, rest.suspicious)
+    left = sensed.rest.with_more(rest.count, rest.suspicious)
     tellings: list[Telling] = []
     kept: list[Heard] = []
     for one in sorted(_merged((*sensed.kept, *heard)), key=_urgency):
@@ -187,20 +187,28 @@ def sense(
             tellings.append(one)
             told.append(ToldSubject(subject=one.subject, at=now))
         else:
-            counted = counted.with_heard(one)
+            left = left.with_heard(one)
     rest_told = sensed.rest_told
-    if counted.count and (rest_told is None or not _is_within(rest_told, now, limits)):
-        tellings.append(counted)
-        counted, rest_told = Rest(), now
-    after = Sensed(told=tuple(told), kept=tuple(kept), rest=counted, rest_told=rest_told)
+    if left.count and (rest_told is None or not _is_within(rest_told, now, limits)):
+        tellings.append(left)
+        left, rest_told = Rest(), now
+    after = Sensed(told=tuple(told), kept=tuple(kept), rest=left, rest_told=rest_told)
     return after, tuple(tellings)
 
 
-def untold(sensed: Sensed, telling: Telling) -> Sensed:
-    """Return what is remembered where nobody had room for a telling: it is counted."""
+def counted(sensed: Sensed, telling: Telling) -> Sensed:
+    """Return what is remembered where nobody had room for a telling: it is only counted."""
     if isinstance(telling, Rest):
         return replace(sensed, rest=sensed.rest.with_more(telling.count, telling.suspicious))
     return replace(sensed, rest=sensed.rest.with_heard(telling))
+
+
+def untold(sensed: Sensed, telling: Telling) -> Sensed:
+    """Return what is remembered where a telling failed: the next time tells it."""
+    if isinstance(telling, Rest):
+        return replace(counted(sensed, telling), rest_told=None)
+    told = tuple(one for one in sensed.told if one.subject != telling.subject)
+    return replace(sensed, told=told, kept=(*sensed.kept, telling))
 
 
 def _is_within(at: datetime, now: datetime, limits: TellingLimits) -> bool:

@@ -4,9 +4,6 @@
     an event's subject   `tcp/2967 rtvscan.exe`
     an event's detail    `suspicious every-address sha256=… unit=… reasons=a,b path=…`; words, the
                          path last since it may have spaces; what does not fit is cut at its end
-    of a sensor          `tcp/2967 nmap-probe from 10.1.2.0/24`, and
-                         `suspicious count=12 source=10.1.2.7 since=2026-11-24T02:00:00Z …`; what
-                         the sender chose comes last
     the summary          in each check-in: how many, how many unexpected, and a digest of the list
 
 A reader passes over words that it does not know. Everything in an event that a program chooses
@@ -26,11 +23,9 @@ from fleetward.core.digest import sha256_of
 from fleetward.core.limits import STATUS
 from fleetward.core.listeners import Owner, Platform, Reach, Survey, Transport, Unseen
 from fleetward.core.portchanges import Change, Known, Observation, Watched
-from fleetward.core.portclass import FACTS as CLASS_FACTS
 from fleetward.core.portregistry import FACTS
 from fleetward.core.portrules import Verdict
 from fleetward.core.ports import Judged, Reason
-from fleetward.core.portsensing import Rest, Telling
 from fleetward.core.status import EventKind, PortsSummary
 from fleetward.errors import DocumentError
 from fleetward.wire.documents import decode_json, encode_json
@@ -234,20 +229,6 @@ def event_of(observation: Observation) -> tuple[EventKind, str, str]:
     one = observation.now
     subject = f"{one.identity.protocol}/{one.identity.port} {one.name}".rstrip()
     return kind, subject, _detail(one, observation.before)
-
-
-def sensor_event_of(telling: Telling) -> tuple[EventKind, str, str]:
-    """Return kind, subject and detail of the event that tells what a sensor heard."""
-    if isinstance(telling, Rest):
-        bad = f", {telling.suspicious} of them suspicious" if telling.suspicious else ""
-        return EventKind.SENSOR_HEARD, "", f"{telling.count} more were not told one by one{bad}"
-    subject, fact = telling.subject, CLASS_FACTS[telling.subject.kind]
-    about = f"{subject.transport}/{subject.port} {subject.kind} from {subject.network}"
-    words = (
-        f"{fact.verdict} count={telling.count} source={telling.source} "
-        f"since={telling.first:%Y-%m-%dT%H:%M:%SZ} {telling.detail or fact.sentence}"
-    )
-    return EventKind.SENSOR_HEARD, about, words[: STATUS.text_chars]
 
 
 def _detail(one: Known, before: Known | None) -> str:

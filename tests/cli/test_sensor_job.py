@@ -1,0 +1,105 @@
+"""The agent's sensor by the commands: off unless asked, then heard by the spool and the status."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from agent.test_sensing import free_port
+from cli.test_main_job import Site
+from cli.test_main_job import site as site  # noqa: PLC0414 (a fixture)
+from cli.test_push_job import line, running, sockets_bound
+from fleetward.adapters.disk import SystemDisk
+from fleetward.agent.noticing import parse_line
+from fleetward.cli import agentd
+from fleetward.config.agent import load_agent_settings, save_agent_settings
+from fleetward.config.sensor import SensorSettings
+from fleetward.core.status import EventKind
+from httpd.waiting import wait_until
+from portwatch.payloads import STREAMS
+
+
+def having_sensor(site: Site, port: int, **more: object) -> None:
+    disk, home = SystemDisk(), Path(site.home)
+    settings = load_agent_settings(disk, home)
+    sensor = SensorSettings(on=True, addresses=("127.0.0.1",), ports=(port,), **more)  # type: ignore[arg-type]
+    save_agent_settings(disk, home, settings.having(sensor=sensor))
+
+
+def until(program: "subprocess.Popen[str]", words: str) -> str:
+    """Return the next line of a program's log that has `words`."""
+    while words not in (told := line(program)):
+        assert told, f"it ended before it said {words!r}"
+    return told
+
+
+def status(site: Site) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "fleetward", "agent", "status", site.home, "--json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def events(site: Site) -> list[tuple[EventKind, str, str]]:
+    rows = Path(site.home, "reports", "events.log").read_bytes().splitlines()[1:]
+    found = [parse_line(row.split(b" ", 2)[2]) for row in rows]
+    return [(one.kind, one.subject, one.detail) for one in found]
+
+
+def test_what_an_agents_sensor_hears_is_an_event_and_in_its_status(site: Site) -> None:
+    """P4's named exception: exactly the socket that was asked for, and nothing is ever answered."""
+    assert site.publish("r1", a="rule a {}") == 0
+    assert site.init_agent() == 0
+    assert status(site)["sensor"] is None
+    port = free_port()
+    having_sensor(site, port)
+    Path(site.home, "ports.toml").write_text(f"ports = [{port}]\ninterval = 1\n")
+    with running(site) as program:
+        until(program, f"sensor: hears on tcp+udp 127.0.0.1:{port}")
+        assert sockets_bound(program) == [f"tcp {port}", f"udp {port}"]
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.sendall(STREAMS["rtvscan-overflow"])
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b""
+        until(program, f"sensor: tcp/{port} rtvscan-overflow from 127.0.0.0/24")
+        wait_until(lambda: status(site)["sensor"]["seen"] == 1)
+        shown = status(site)["sensor"]
+        told = events(site)
+    assert shown["classes"] == {"rtvscan-overflow": 1}
+    assert shown["listening"] == [f"tcp+udp 127.0.0.1:{port}"]
+    kinds = [kind for kind, _, _ in told]
+    assert EventKind.SENSOR_HEARD in kinds
+    listeners = [detail for kind, _, detail in told if kind is EventKind.LISTENER_OPENED]
+    assert all(one.startswith("expected ") and "own-sensor" in one for one in listeners)
+
+
+def test_a_relay_on_the_same_host_keeps_its_port(site: Site) -> None:
+    """The sensor is told to hear where a real relay listens: an error that says so, and no end."""
+    assert site.publish("r1", a="rule a {}") == 0
+    assert site.init_agent() == 0
+    port = int(site.relay.rstrip("/").rpartition(":")[2])
+    having_sensor(site, port)
+    with running(site) as program:
+        told = until(program, "sensor: ")
+        assert f"Fleetward's relay listens on port {port} of this host" in told
+        assert "sensor.on = false" in told
+        until(program, "installed, runs r1")
+        assert sockets_bound(program) == []
+
+
+def test_settings_that_cannot_be_meant_are_told_and_end_nothing(site: Site) -> None:
+    assert site.init_agent() == 0
+    having_sensor(site, 2967)
+    Path(site.home, "ports.toml").write_text('relay = "relay"\n')
+    said: list[str] = []
+    home = agentd.Home(SystemDisk(), Path(site.home))
+    assert agentd.sensor_of(home, said.append) is None
+    assert said[0].startswith("sensor: ports.toml says that this host is a relay")
+    Path(site.home, "ports.toml").unlink()
+    sensor = agentd.sensor_of(home, said.append)
+    assert sensor is not None
+    assert {port for _, port in sensor.own().places} == {2967}
