@@ -12,6 +12,7 @@ from cli.test_main_job import Site
 from cli.test_main_job import site as site  # noqa: PLC0414 (a fixture)
 from cli.test_push_job import line, running, sockets_bound
 from fleetward.adapters.disk import SystemDisk
+from fleetward.agent.home import Home
 from fleetward.agent.noticing import parse_line
 from fleetward.cli import agentd
 from fleetward.config.agent import load_agent_settings, save_agent_settings
@@ -96,7 +97,7 @@ def test_settings_that_cannot_be_meant_are_told_and_end_nothing(site: Site) -> N
     having_sensor(site, 2967)
     Path(site.home, "ports.toml").write_text('relay = "relay"\n')
     said: list[str] = []
-    home = agentd.Home(SystemDisk(), Path(site.home))
+    home = Home(SystemDisk(), Path(site.home))
     assert agentd.sensor_of(home, said.append) is None
     assert said[0].startswith("sensor: ports.toml says that this host is a relay")
     Path(site.home, "ports.toml").unlink()
