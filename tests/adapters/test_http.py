@@ -392,3 +392,73 @@ class TestSlowRetrieval:
         timer.join()
         done.set()
         session.close()
+
+
+class TestTokens:
+    def test_a_token_goes_with_every_request_and_never_into_words(
+        self, source: SourceServer
+    ) -> None:
+        seen: list[str | None] = []
+
+        def look(exchange: Exchange) -> None:
+            seen.append(exchange.headers.get("authorization"))
+            exchange.answer(200, {}, b"x")
+
+        source.scripts["look"] = look
+        settings = HttpSettings(bearer="fw_secret")
+        session = HttpSession(FakeClock(), settings)
+        for _ in range(2):
+            assert read(session, f"{source.url}/look") == b"x"
+        session.close()
+        assert seen == ["Bearer fw_secret"] * 2
+        assert "fw_secret" not in repr(settings)
+
+    def test_without_one_no_header_goes(self, source: SourceServer, session: HttpSession) -> None:
+        seen: list[str | None] = []
+
+        def look(exchange: Exchange) -> None:
+            seen.append(exchange.headers.get("authorization"))
+            exchange.usual()
+
+        source.scripts["file"] = look
+        read(session, f"{source.url}/file")
+        assert seen == [None]
+
+    def test_a_redirect_does_not_get_it(self, source: SourceServer) -> None:
+        asked: list[str] = []
+        with source_server({}) as thief:
+            thief.scripts["take"] = lambda exchange: asked.append(exchange.path)
+            target = {"Location": f"{thief.url}/take"}
+            source.scripts["file"] = lambda exchange: exchange.answer(302, target)
+            session = HttpSession(FakeClock(), HttpSettings(bearer="fw_secret"))
+            with pytest.raises(NetworkError, match="redirects"):
+                read(session, f"{source.url}/file")
+            session.close()
+        assert asked == []
+
+
+class TestErrorsThatAreRead:
+    @pytest.mark.parametrize("status", [401, 403, 404, 410, 422, 503])
+    def test_who_asks_for_them_gets_their_words(
+        self, source: SourceServer, session: HttpSession, status: int
+    ) -> None:
+        source.scripts["file"] = gives(b"why", status)
+        errors = frozenset({status})
+        with session.get(f"{source.url}/file", max_bytes=9, errors=errors) as answer:
+            assert (answer.status, answer.read()) == (status, b"why")
+        with pytest.raises(NetworkError), session.get(f"{source.url}/file", max_bytes=9):
+            pass
+
+    def test_they_are_bounded_like_any_body(
+        self, source: SourceServer, session: HttpSession
+    ) -> None:
+        source.scripts["file"] = gives(b"x" * 100, 404)
+        url, errors = f"{source.url}/file", frozenset({404})
+        with pytest.raises(DigestError), session.get(url, max_bytes=9, errors=errors):
+            pass
+
+    def test_a_redirect_is_none_of_them(self, source: SourceServer, session: HttpSession) -> None:
+        source.scripts["file"] = gives(b"", 301)
+        url, errors = f"{source.url}/file", frozenset({301, 404})
+        with pytest.raises(NetworkError, match="redirects"):
+            session.get(url, max_bytes=9, errors=errors).__enter__()

@@ -61,12 +61,15 @@ class HttpSettings:
         ca_bundle: a PEM file of the only authorities to believe (a private CA); None is the
             system's store.
         limits: what a transfer may take.
+        bearer: a token that goes with every request, to whoever is asked; a session that has one
+            asks one server alone. Redirects are refused, so it goes nowhere else.
     """
 
     user_agent: str = "fleetward/0.1"
     proxies: Proxies = field(default_factory=Proxies)
     ca_bundle: Path | None = None
     limits: TransferLimits = field(default_factory=TransferLimits)
+    bearer: str | None = field(default=None, repr=False)
 
 
 class _Pool(HTTPConnectionPool):
@@ -187,6 +190,7 @@ class HttpSession:
         deadline: timedelta | None = None,
         fresh: bool = False,
         limits: TransferLimits | None = None,
+        errors: frozenset[int] = frozenset(),
     ) -> Generator[Answer]:
         """Ask for `url` and give the answer once its header has arrived.
 
@@ -198,6 +202,7 @@ class HttpSession:
             deadline: for the whole transfer; None leaves the minimum rate alone.
             fresh: ask caches on the way to look again (`Cache-Control: no-cache`).
             limits: in place of the session's (a long poll waits longer for its first byte).
+            errors: statuses that are given like any answer, for whoever reads why.
 
         Raises:
             NotFoundError: the source answered 403, 404 or 410.
@@ -210,7 +215,7 @@ class HttpSession:
         pace = Pace(self._clock, url, limits or self._settings.limits, deadline)
         response = self._ask(_Question(url, self._headers(offset, etag, fresh=fresh)), pace)
         with _closing(response):
-            _refuse(url, response, offset=offset, etag=etag)
+            _refuse(url, response, offset=offset, etag=etag, also=errors)
             answer = Answer(url, response, pace, max_bytes)
             if answer.status in {204, 304}:
                 answer.read()
@@ -254,6 +259,8 @@ class HttpSession:
             headers["If-None-Match"] = etag
         if fresh:
             headers["Cache-Control"] = "no-cache"
+        if self._settings.bearer is not None:
+            headers["Authorization"] = f"Bearer {self._settings.bearer}"
         return headers
 
     def _ask(self, question: _Question, pace: Pace) -> urllib3.BaseHTTPResponse:
@@ -352,7 +359,7 @@ def _refuse(
 ) -> None:
     """Raise unless the answer is one that the request allows."""
     status = response.status
-    if status in {403, 404, 410}:
+    if status in {403, 404, 410} - also:
         _drain(response)
         raise NotFoundError(f"{url} is not there (HTTP status {status})", status)
     if status == 304 and etag is not None:
