@@ -19,6 +19,7 @@ from fleetward.core.install import State
 from fleetward.core.limits import STATUS
 from fleetward.core.status import EventKind, HostEvent
 from fleetward.errors import DocumentError
+from fleetward.wire.preparing import prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,7 @@ def parse_line(line: bytes) -> Happening:
         DocumentError: a later version wrote it, or nobody did.
     """
     try:
-        return msgspec.json.decode(line, type=Happening)
+        return msgspec.json.decode(line, type=prepared(Happening))
     except msgspec.MsgspecError as error:
         raise DocumentError(f"not an event of this version: {error}") from error
 

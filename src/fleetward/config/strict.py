@@ -14,6 +14,7 @@ import msgspec
 
 from fleetward.adapters.disk import Disk
 from fleetward.errors import ConfigurationError, DiskError, DocumentError
+from fleetward.wire.preparing import prepared
 
 Settings = TypeVar("Settings")
 
@@ -50,7 +51,7 @@ def parse_settings(text: str, kind: type[Settings]) -> Settings:
     for complaint in _unknown_keys(table, kind, ""):
         raise ConfigurationError(complaint)
     try:
-        return msgspec.convert(_with_durations(table, kind), kind, dec_hook=_from_toml)
+        return msgspec.convert(_with_durations(table, kind), prepared(kind), dec_hook=_from_toml)
     except (msgspec.ValidationError, DocumentError) as error:
         raise ConfigurationError(str(error)) from error
 

@@ -17,6 +17,7 @@ import msgspec
 
 from fleetward.core.digest import Sha256, parse_sha256
 from fleetward.errors import DocumentError, MetadataError
+from fleetward.wire.preparing import prepared
 
 TOP_LEVEL = ("root", "timestamp", "snapshot", "targets")
 """The roles that root names, in the order in which a client takes them up."""
@@ -267,7 +268,7 @@ def _target(name: str, target: _Target) -> TargetFacts:
 def _read(content: bytes, form: type[_Form]) -> _Form:
     try:
         document: Any = json.loads(content)
-        return msgspec.convert(document["signed"], form)
+        return msgspec.convert(document["signed"], prepared(form))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise MetadataError(f"the metadata has not the form that it must have: {error}") from error
 

@@ -15,6 +15,7 @@ import msgspec
 
 from fleetward.core.limits import TIMESTAMP_DATAGRAM_BYTES, MetadataLimits
 from fleetward.errors import DocumentError
+from fleetward.wire.preparing import prepared
 
 MAX_VERSION: Final = 2**63 - 1
 """A larger version is nonsense: it would not fit the integers of other implementations."""
@@ -31,7 +32,7 @@ class _Envelope(msgspec.Struct, gc=False):
     signed: _Signed
 
 
-_DECODER: Final = msgspec.json.Decoder(_Envelope)
+_DECODER: Final = msgspec.json.Decoder(prepared(_Envelope))
 
 
 def claimed_version(content: bytes) -> int:

@@ -35,6 +35,7 @@ from fleetward.core.status import (
     require,
 )
 from fleetward.errors import DocumentError
+from fleetward.wire.preparing import prepared
 
 CHECKIN_SCHEMA: Final = "fleetward.checkin/1"
 CHECKIN_TYPE: Final = "application/vnd.fleetward.checkin"
@@ -96,7 +97,7 @@ class _CheckIn(msgspec.Struct, frozen=True, omit_defaults=True):
     events: tuple[_Event, ...] = ()
 
 
-_DECODER: Final = msgspec.json.Decoder(_CheckIn)
+_DECODER: Final = msgspec.json.Decoder(prepared(_CheckIn))
 _ENCODER: Final = msgspec.json.Encoder()
 
 

@@ -15,6 +15,7 @@ from fleetward.core.documents import Channel, Floor, Manifest, Policy
 from fleetward.core.fleet import Relays
 from fleetward.core.limits import MetadataLimits
 from fleetward.errors import DocumentError
+from fleetward.wire.preparing import prepared
 
 Document = TypeVar("Document")
 
@@ -72,6 +73,6 @@ def decode_json(schema: str, kind: type[Document], content: bytes) -> Document:
                 f"the document has the schema {found[:60]!r}, not {schema!r}: it was made by "
                 "another version of Fleetward"
             )
-        return msgspec.json.decode(content, type=kind)
+        return msgspec.json.decode(content, type=prepared(kind))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise DocumentError(f"not a {schema} document: {error}") from error

@@ -20,6 +20,7 @@ import msgspec
 from fleetward.core.digest import parse_sha256
 from fleetward.core.status import HostId, require
 from fleetward.errors import DocumentError
+from fleetward.wire.preparing import prepared
 
 MAX_SIGNATURES = 4
 """Of one envelope; room for a console whose signing key is being replaced."""
@@ -43,7 +44,7 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signatures: tuple[_Signature, ...]
 
 
-_DECODER = msgspec.json.Decoder(_Envelope)
+_DECODER = msgspec.json.Decoder(prepared(_Envelope))
 _ENCODER = msgspec.json.Encoder()
 
 

@@ -30,6 +30,7 @@ from fleetward.wire.layout import (
     parse_repository_path,
     target_path,
 )
+from fleetward.wire.preparing import prepared
 
 _CHANNEL: Final = re.compile(r"channels/[^/]+/[^/]+\.json")
 _STANDING: Final = re.compile(r"fleet/[^/]+\.json|releases/[^/]+/(?:floor|policy)\.json")
@@ -237,7 +238,7 @@ def _decode(kind: type[_Envelope], role: str, content: bytes, max_bytes: int) ->
     if len(content) > max_bytes:
         raise DocumentError(f"{role} metadata of {len(content)} bytes")
     try:
-        decoded = msgspec.json.decode(content, type=kind)
+        decoded = msgspec.json.decode(content, type=prepared(kind))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise DocumentError(f"not {role} metadata: {error}") from error
     if decoded.signed.kind != role:
