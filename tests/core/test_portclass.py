@@ -3,6 +3,8 @@
 All payloads here are inert: markers at their places, and zeros between.
 """
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,7 +116,8 @@ class TestSymantec:
     def test_a_hello_and_what_follows(self) -> None:
         assert classify_payload(TCP, HELLO).detail == ""
         assert classify_payload(TCP, HELLO + b"x").detail == "then data"
-        assert classify_payload(TCP, HELLO + tls_hello(b"")).detail == "then TLS offers h2"
+        tls = classify_payload(TCP, HELLO + tls_hello(b"")).detail
+        assert tls == "then TLS ja4=t12d0103h2_0f2cb44170f4_1ca028f07214 offers h2"
         assert classify_payload(TCP, HELLO + tls_hello()[:6]).detail == "then TLS"
         assert kind_of(HELLO) == "savce-hello"
 
@@ -185,7 +188,9 @@ class TestTls:
     def test_name_and_protocols_are_told(self) -> None:
         found = classify_payload(TCP, tls_hello())
         assert found.kind is TrafficClass.TLS_CLIENT_HELLO
-        assert found.detail == "for relay.example offers h2"
+        assert re.fullmatch(
+            r"ja4=t12d0103h2_[0-9a-f]{12}_[0-9a-f]{12} for relay.example offers h2", found.detail
+        )
 
     def test_protocols_are_at_most_eight(self) -> None:
         hello = read_client_hello(tls_hello(protocols=tuple(b"p%d" % n for n in range(12))))

@@ -33,6 +33,7 @@ from enum import StrEnum
 from typing import Final
 
 from fleetward.core.clienthello import is_client_hello, read_client_hello
+from fleetward.core.ja4 import ja4
 from fleetward.core.listeners import Transport
 from fleetward.core.portrules import Verdict
 
@@ -418,9 +419,11 @@ def _of_text(payload: bytes) -> Classified | None:
 
 def _hello_detail(payload: bytes) -> str:
     hello = read_client_hello(payload)
+    fingerprint = ja4(hello)
     name = f"for {hello.server_name}" if hello.server_name else ""
     offered = f"offers {', '.join(hello.protocols)}" if hello.protocols else ""
-    return " ".join(filter(None, (name, offered)))[:MAX_DETAIL_CHARS]
+    seen = f"ja4={fingerprint}" if fingerprint else ""
+    return " ".join(filter(None, (seen, name, offered)))[:MAX_DETAIL_CHARS]
 
 
 def _line(payload: bytes) -> str:
