@@ -5,5 +5,6 @@ batching      gathers what comes at once; opens it aside; stores it in one trans
 opening       signatures verified, seals opened, forms checked: in threads or processes
 deciding      what each check-in changes, by core.checkins: pure
 storing       what is known of hosts, in; what changed, out: one writer
+statuses      what hosts run, and the transitions
 bulk          many rows in one statement, for SQLite and PostgreSQL
 """

@@ -5,22 +5,16 @@ synchronous=FULL, PostgreSQL with synchronous_commit on); on PostgreSQL the keys
 locked, so that replicas do not rule on one host at the same time.
 """
 
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
+from operator import attrgetter
 from typing import Final
 
+import msgspec
 from django.db import connection, transaction
 
-from fleetward.console.fleet.models import Directive, Host, ProductState, Transition
+from fleetward.console.fleet.models import Directive, Host
 from fleetward.console.fleet.standings import LIVE_DIRECTIVES, DirectiveState, HostStanding
-from fleetward.console.ingest.bulk import (
-    Row,
-    Table,
-    instant,
-    maybe_instant,
-    rows_among,
-    write,
-)
+from fleetward.console.ingest.bulk import Columns, Query, Row, Table, rows_among, write
 from fleetward.console.ingest.deciding import (
     Answered,
     Changes,
@@ -28,51 +22,68 @@ from fleetward.console.ingest.deciding import (
     KeptCheckIn,
     KnownKey,
     NewEvent,
-    NewStatus,
     PresenceRow,
     StoredDigests,
     Verdict,
     content_of,
     decide,
     events_wanted,
+    instant_of,
 )
-from fleetward.console.ingest.opening import Opened, OpenedProduct
-from fleetward.core.checkins import Clock, Epoch
+from fleetward.console.ingest.opening import Opened
+from fleetward.console.ingest.statuses import write_statuses
+from fleetward.core.checkins import Epoch
 from fleetward.core.digest import Sha256
 
-_MILLISECOND: Final = timedelta(milliseconds=1)
-
-_PRESENCE: Final = Table(
-    "fleet_presence",
-    (
-        ("key_id", "bigint"),
-        ("epoch", "text"),
-        ("greatest_n", "bigint"),
-        ("digest", "text"),
-        ("first_sent", "timestamptz"),
-        ("newest_sent", "timestamptz"),
-        ("contiguous_e", "bigint"),
-        ("greatest_e", "bigint"),
-        ("seen", "timestamptz"),
-        ("received", "timestamptz"),
-        ("offset_ms", "bigint"),
-        ("measured", "timestamptz"),
-        ("peer", "text"),
-        ("relay", "text"),
-        ("clock", "bigint"),
-        ("tuf_root", "bigint"),
-        ("tuf_timestamp", "bigint"),
-        ("tuf_snapshot", "bigint"),
-        ("listeners", "bigint"),
-        ("unexpected", "bigint"),
-        ("ports", "text"),
-        ("content", "text"),
-        ("kept", "timestamptz"),
-        ("inbox_seq", "bigint"),
-    ),
-    ("key_id",),
-    replaces=True,
+_PRESENCE_COLUMNS: Final = (
+    ("key_id", "bigint"),
+    ("epoch", "text"),
+    ("greatest_n", "bigint"),
+    ("digest", "text"),
+    ("first_sent", "timestamptz"),
+    ("newest_sent", "timestamptz"),
+    ("contiguous_e", "bigint"),
+    ("greatest_e", "bigint"),
+    ("seen", "timestamptz"),
+    ("received", "timestamptz"),
+    ("offset_ms", "bigint"),
+    ("measured", "timestamptz"),
+    ("peer", "text"),
+    ("relay", "text"),
+    ("clock", "bigint"),
+    ("tuf_root", "bigint"),
+    ("tuf_timestamp", "bigint"),
+    ("tuf_snapshot", "bigint"),
+    ("listeners", "bigint"),
+    ("unexpected", "bigint"),
+    ("ports", "text"),
+    ("content", "text"),
+    ("kept", "timestamptz"),
+    ("inbox_seq", "bigint"),
 )
+_PRESENCE: Final = Table("fleet_presence", _PRESENCE_COLUMNS, ("key_id",), replaces=True)
+_ADVANCED_NAMES: Final = (
+    "greatest_n",
+    "digest",
+    "newest_sent",
+    "seen",
+    "received",
+    "offset_ms",
+    "measured",
+    "peer",
+    "relay",
+    "clock",
+    "tuf_root",
+    "tuf_timestamp",
+    "tuf_snapshot",
+    "key_id",
+)
+"""What a usual check-in of a host that runs what it ran changes of its presence."""
+_ADVANCED: Final = Columns(
+    "fleet_presence", tuple((name, dict(_PRESENCE_COLUMNS)[name]) for name in _ADVANCED_NAMES)
+)
+_advanced_row: Final = attrgetter(*_ADVANCED_NAMES)
+
 _RETIRED: Final = Table(
     "fleet_retiredepoch",
     (
@@ -121,21 +132,29 @@ _EVENT: Final = Table(
     ("key_id", "epoch", "e", "digest"),
 )
 
-_KEYS: Final = """
-SELECT k.id, k.key, k.standing, k.host_id, h.standing, h.cloned,
-       p.epoch, p.greatest_n, p.digest, p.first_sent, p.newest_sent, p.contiguous_e, p.greatest_e,
-       p.seen, p.received, p.offset_ms, p.measured, p.peer, p.relay, p.clock,
-       p.tuf_root, p.tuf_timestamp, p.tuf_snapshot, p.listeners, p.unexpected, p.ports,
-       p.content, p.kept, p.inbox_seq
-FROM fleet_hostkey k JOIN fleet_host h ON h.id = k.host_id
-LEFT JOIN fleet_presence p ON p.key_id = k.id
-WHERE k.key {among} ORDER BY k.id
-"""
-_RETIRED_OF: Final = """
-SELECT key_id, epoch, greatest_n, digest, first_sent, newest_sent, contiguous_e, greatest_e
-FROM fleet_retiredepoch WHERE key_id {among}
-"""
-_EVENTS_OF: Final = "SELECT key_id, epoch, e, digest FROM fleet_event WHERE key_id {among}"
+_KEYS: Final = Query(
+    (
+        ("k.id", "bigint"),
+        ("k.key", "text"),
+        ("k.standing", "text"),
+        ("k.host_id", "bigint"),
+        ("h.standing", "text"),
+        ("h.cloned", "timestamptz"),
+    ),
+    "FROM fleet_hostkey k JOIN fleet_host h ON h.id = k.host_id WHERE k.key {among} ORDER BY k.id",
+    locks="FOR UPDATE OF k",
+)
+_PRESENCES_OF: Final = Query(_PRESENCE_COLUMNS, "FROM fleet_presence WHERE key_id {among}")
+_RETIRED_OF: Final = Query(
+    _RETIRED.columns,
+    "FROM fleet_retiredepoch WHERE key_id {among}",
+)
+_EVENTS_OF: Final = (
+    ("key_id", "bigint"),
+    ("epoch", "text"),
+    ("e", "bigint"),
+    ("digest", "text"),
+)
 
 MAX_RETIRED: Final = 8
 """Epochs of one key that are kept beside the current one (a host that draws epochs without end)."""
@@ -150,7 +169,7 @@ def store(batch: list[tuple[Delivery, Opened | None]], now: datetime) -> list[Ve
     """
     said = [opened for _, opened in batch if opened is not None]
     with transaction.atomic():
-        known = _load(opened.host for opened in said)
+        known = _load(said)
         stored = _load_events(events_wanted(known, said))
         changes = decide(batch, known, stored, now)
         _write(changes, now)
@@ -160,55 +179,50 @@ def store(batch: list[tuple[Delivery, Opened | None]], now: datetime) -> list[Ve
 # -- in ----------------------------------------------------------------------------------------------
 
 
-def _load(hosts: Iterable[str]) -> dict[str, KnownKey]:
-    query = _KEYS
-    if connection.vendor == "postgresql":
-        query += " FOR UPDATE OF k"
-    known = {row[1]: _known(row) for row in rows_among(query, dict.fromkeys(hosts))}
-    by_pk = {key.pk: key for key in known.values() if key.presence}
-    for row in rows_among(_RETIRED_OF, by_pk):
-        by_pk[row[0]].retired[row[1]] = _epoch(row[1:])
+class _RetiredRow(msgspec.Struct, array_like=True, gc=False):
+    key: int
+    epoch: str
+    greatest_n: int
+    digest: str
+    first_sent: datetime
+    newest_sent: datetime
+    contiguous_e: int
+    greatest_e: int
+
+
+class _EventRow(msgspec.Struct, array_like=True, gc=False):
+    key: int
+    epoch: str
+    e: int
+    digest: str
+
+
+def _load(said: list[Opened]) -> dict[str, KnownKey]:
+    known = {key.key: key for key in rows_among(_KEYS, {one.host for one in said}, KnownKey)}
+    by_pk = {key.pk: key for key in known.values()}
+    for presence in rows_among(_PRESENCES_OF, by_pk, PresenceRow):
+        by_pk[presence.key_id].presence = presence
+    for row in rows_among(_RETIRED_OF, _of_other_epochs(known, said), _RetiredRow):
+        by_pk[row.key].retired[row.epoch] = Epoch(
+            row.epoch,
+            row.greatest_n,
+            Sha256(row.digest),
+            row.first_sent,
+            row.newest_sent,
+            row.contiguous_e,
+            row.greatest_e,
+        )
     return known
 
 
-def _known(row: tuple[object, ...]) -> KnownKey:
-    pk, _, standing, host, host_standing, cloned, *rest = row
-    key = KnownKey(pk, host, standing, host_standing, maybe_instant(cloned))  # type: ignore[arg-type]
-    if rest[0] is not None:
-        key.presence = _presence(rest)
-    return key
-
-
-def _presence(row: list[object]) -> PresenceRow:
-    seen, received, offset, measured, peer, relay, clock = row[7:14]
-    root, timestamp, snapshot, listeners, unexpected, ports, content, kept, seq = row[14:]
-    return PresenceRow(
-        epoch=_epoch(tuple(row[:7])),
-        seen=instant(seen),
-        received=instant(received),
-        clock=Clock(offset * _MILLISECOND, instant(measured)),  # type: ignore[operator]
-        peer=peer,  # type: ignore[arg-type]
-        relay=relay,  # type: ignore[arg-type]
-        said_clock=clock,  # type: ignore[arg-type]
-        tuf=(root, timestamp, snapshot),  # type: ignore[arg-type]
-        ports=None if listeners is None else (listeners, unexpected, ports),  # type: ignore[arg-type]
-        content=content,  # type: ignore[arg-type]
-        kept=maybe_instant(kept),
-        inbox_seq=seq,  # type: ignore[arg-type]
-    )
-
-
-def _epoch(row: tuple[object, ...]) -> Epoch:
-    epoch, n, digest, first, newest, contiguous, greatest = row
-    return Epoch(
-        epoch,  # type: ignore[arg-type]
-        n,  # type: ignore[arg-type]
-        Sha256(digest),  # type: ignore[arg-type]
-        instant(first),
-        instant(newest),
-        contiguous,  # type: ignore[arg-type]
-        greatest,  # type: ignore[arg-type]
-    )
+def _of_other_epochs(known: dict[str, KnownKey], said: list[Opened]) -> set[int]:
+    """Return keys with a check-in that is not of their current epoch, by primary key."""
+    found: set[int] = set()
+    for one in said:
+        key = known.get(one.host)
+        if key is not None and key.presence is not None and key.presence.epoch != one.epoch:
+            found.add(key.pk)
+    return found
 
 
 def _load_events(wanted: set[tuple[int, str, int]]) -> StoredDigests:
@@ -216,10 +230,11 @@ def _load_events(wanted: set[tuple[int, str, int]]) -> StoredDigests:
     if not wanted:
         return stored
     least, most = min(e for _, _, e in wanted), max(e for _, _, e in wanted)
-    query = f"{_EVENTS_OF} AND e BETWEEN {least:d} AND {most:d}"
-    for key, epoch, e, digest in rows_among(query, {key for key, _, _ in wanted}):
-        if (key, epoch, e) in wanted:
-            stored.setdefault((key, epoch, e), set()).add(Sha256(digest))
+    rest = f"FROM fleet_event WHERE key_id {{among}} AND e BETWEEN {least:d} AND {most:d}"
+    for row in rows_among(Query(_EVENTS_OF, rest), {key for key, _, _ in wanted}, _EventRow):
+        place = (row.key, row.epoch, row.e)
+        if place in wanted:
+            stored.setdefault(place, set()).add(Sha256(row.digest))
     return stored
 
 
@@ -227,14 +242,17 @@ def _load_events(wanted: set[tuple[int, str, int]]) -> StoredDigests:
 
 
 def _write(changes: Changes, now: datetime) -> None:
-    write(_PRESENCE, [_presence_row(key) for key in changes.keys.values()])
+    written = [key.presence for key in changes.keys.values() if key.presence is not None]
+    write(_PRESENCE, [msgspec.structs.astuple(presence) for presence in written])
+    advanced = [row for pk, row in changes.advanced.items() if pk not in changes.keys]
+    write(_ADVANCED, [_advanced_row(presence) for presence in advanced])
     write(
         _RETIRED,
         [(key, *_epoch_row(epoch)) for (key, _), epoch in changes.retired.items()],
     )
     write(_CHECK_IN, [_check_in_row(kept) for kept in changes.kept])
     write(_EVENT, [_event_row(new, now) for new in changes.events])
-    _write_statuses(changes.statuses)
+    write_statuses(changes.statuses)
     for answer in changes.answered:
         _write_answer(answer, now)
     for host, (sign, at) in changes.clones.items():
@@ -248,31 +266,6 @@ def _move(hosts: set[int], before: HostStanding, after: HostStanding, now: datet
     if hosts:
         found = Host.objects.filter(pk__in=hosts, standing=before)
         found.update(standing=after, standing_since=now)
-
-
-def _presence_row(key: KnownKey) -> Row:
-    row = key.presence
-    if row is None:
-        raise AssertionError("only keys with a presence are written")
-    listeners, unexpected, ports = row.ports or (None, None, "")
-    return (
-        key.pk,
-        *_epoch_row(row.epoch),
-        row.seen,
-        row.received,
-        row.clock.offset // _MILLISECOND,
-        row.clock.measured,
-        row.peer,
-        row.relay,
-        row.said_clock,
-        *row.tuf,
-        listeners,
-        unexpected,
-        ports,
-        row.content,
-        row.kept,
-        row.inbox_seq,
-    )
 
 
 def _epoch_row(epoch: Epoch) -> Row:
@@ -293,7 +286,7 @@ def _check_in_row(kept: KeptCheckIn) -> Row:
         kept.key,
         said.epoch,
         said.n,
-        _instant_of(said.sent),
+        instant_of(said.sent),
         delivery.received,
         delivery.peer,
         kept.standing.value,
@@ -310,104 +303,13 @@ def _event_row(new: NewEvent, now: datetime) -> Row:
         new.epoch,
         event.e,
         event.digest,
-        _instant_of(event.at),
+        instant_of(event.at),
         now,
         event.kind,
         event.product,
         event.release,
         event.subject,
         event.detail,
-    )
-
-
-def _instant_of(seconds: int) -> datetime:
-    return EPOCH_START + timedelta(seconds=seconds)
-
-
-EPOCH_START: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-
-
-def _write_statuses(statuses: list[NewStatus]) -> None:
-    """Write what hosts run now, and a transition for each product that changed."""
-    if not statuses:
-        return
-    before = {
-        (state.host_id, state.product): state
-        for state in ProductState.objects.filter(host_id__in={s.host for s in statuses})
-    }
-    transitions: list[Transition] = []
-    states: dict[tuple[int, str], ProductState] = {}
-    gone: set[int] = set()
-    for status in statuses:
-        for product in status.products:
-            place = (status.host, product.product)
-            known = before.get(place)
-            new = _state(status, product, known)
-            if known is None or _differs(known, new):
-                transitions.append(_transition(status, known, new))
-            before[place] = states[place] = new
-        there = {product.product for product in status.products}
-        left = [
-            s for (host, name), s in before.items() if host == status.host and name not in there
-        ]
-        for state in left:
-            transitions.append(_left(status, state))
-            before.pop((state.host_id, state.product))
-            states.pop((state.host_id, state.product), None)
-            if state.pk:
-                gone.add(state.pk)
-    ProductState.objects.filter(pk__in=gone).delete()
-    ProductState.objects.bulk_create(
-        states.values(),
-        update_conflicts=True,
-        unique_fields=["host", "product"],
-        update_fields=["channel", "release", "seq", "state", "tree", "wave", "since"],
-    )
-    Transition.objects.bulk_create(transitions)
-
-
-def _state(status: NewStatus, product: OpenedProduct, known: ProductState | None) -> ProductState:
-    new = ProductState(
-        host_id=status.host,
-        product=product.product,
-        channel=product.channel,
-        release=product.release,
-        seq=product.seq,
-        state=product.state,
-        tree=product.tree,
-        wave=product.wave,
-        since=status.at,
-    )
-    if known is not None and not _differs(known, new):
-        new.since = known.since
-    return new
-
-
-def _differs(known: ProductState, new: ProductState) -> bool:
-    return (known.release, known.state, known.tree) != (new.release, new.state, new.tree)
-
-
-def _transition(status: NewStatus, known: ProductState | None, new: ProductState) -> Transition:
-    return Transition(
-        host_id=status.host,
-        at=status.at,
-        product=new.product,
-        release_before=known.release if known else "",
-        state_before=known.state if known else "",
-        release=new.release,
-        seq=new.seq,
-        state=new.state,
-    )
-
-
-def _left(status: NewStatus, known: ProductState) -> Transition:
-    return Transition(
-        host_id=status.host,
-        at=status.at,
-        product=known.product,
-        release_before=known.release,
-        state_before=known.state,
-        state="left",
     )
 
 
