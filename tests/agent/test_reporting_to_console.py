@@ -553,6 +553,21 @@ def test_what_cannot_be_done_is_refused_with_its_reason(scene: Scene) -> None:
     )
 
 
+def test_the_inbox_is_asked_for_as_often_as_the_settings_say(scene: Scene) -> None:
+    """A directive for a host with no news reaches it within `inbox_every`."""
+    scene.enrol()
+    for _ in range(3):
+        scene.report()
+    scene.console.direct(directive(DirectiveKind.LIST_PORTS))
+    scene.report()
+    assert not scene.deeds.done, "it asks every five minutes"
+    reporter = scene.reporter()
+    reporter.inbox_every = MINUTE
+    scene.clock.advance(MINUTE)
+    reporter.report(SEEN)
+    assert scene.deeds.done == ["ports"]
+
+
 def test_a_pause_holds_for_its_time(scene: Scene) -> None:
     scene.enrol()
     until = scene.clock.now() + timedelta(hours=3)

@@ -151,7 +151,16 @@ def open_reporter(home: Home, clock: Clock, entropy: Entropy) -> Reporter:
     settings = load_agent_settings(home.disk, home.path)
     session = http_session(settings.network, clock)
     acts = AgentActs(home, ports=lambda: list_again(home))
-    return Reporter(home, settings.sources, host_facts(), session, clock, entropy, acts)
+    return Reporter(
+        home,
+        settings.sources,
+        host_facts(),
+        session,
+        clock,
+        entropy,
+        acts,
+        inbox_every=settings.inbox_every,
+    )
 
 
 def report(

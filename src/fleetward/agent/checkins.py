@@ -150,6 +150,7 @@ class Reporter:
         clock: time.
         entropy: epochs and nonces.
         acts: does directives.
+        inbox_every: how often the inbox is asked for where nothing waits for an answer.
     """
 
     home: Home
@@ -159,6 +160,7 @@ class Reporter:
     clock: Clock
     entropy: Entropy
     acts: Acts
+    inbox_every: timedelta = INBOX_INTERVAL
 
     def report(self, seen: Seen) -> Outcome:
         """Tell the console what this host is like now, and hear what it has to say.
@@ -374,7 +376,7 @@ class _Exchange:
     def _hear(self) -> None:
         now = self.reporter.clock.now()
         waits = self.spool.last_e > self.spool.acknowledged_e
-        if not waits and not _is_due(self.memory.inbox_at, now, INBOX_INTERVAL):
+        if not waits and not _is_due(self.memory.inbox_at, now, self.reporter.inbox_every):
             return
         orders = Orders(self.reporter.home.disk, self.reporter.home.path / REPORTS)
         try:

@@ -1,5 +1,6 @@
 """The overview: what it says of a fleet, to whom."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -7,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from console.cast import SetClock, add_person, bearing, signed_in, token_of
+from console.cast import SetClock, add_person, add_site, bearing, signed_in, token_of
 from console.overview.generated import Plan, generate
 from fleetward.console.alerts.keeping import acknowledge, evaluate
 from fleetward.console.alerts.models import Alert
@@ -46,6 +47,42 @@ def see(browser: Client, path: str = "/", **headers: str) -> str:
 
 def test_without_hosts_the_page_says_how_to_begin(browser: Client) -> None:
     assert "No hosts have enrolled yet" in see(browser)
+
+
+def test_who_may_enrol_is_led_there_and_sees_what_is_done_already() -> None:
+    browser = signed_in(add_person("ada", Role.ADMINISTRATOR))
+    page = see(browser)
+    assert 'href="/settings/enrolment/"' in page
+    assert "there</span>" not in page, "no site, and nobody else"
+    add_person("grace", Role.VIEWER)
+    add_site("berlin")
+    page = see(browser)
+    assert "1 there</span>" in page
+    assert "2 there</span>" in page
+    operator = signed_in(add_person("olaf", Role.OPERATOR))
+    assert "Name your sites" not in see(operator)
+    assert 'href="/settings/enrolment/"' in see(operator)
+
+
+def test_how_to_begin_becomes_the_fleet_with_the_first_host(browser: Client) -> None:
+    """The page asks again by itself, and gets a part each time."""
+    waiting = see(browser, HX_REQUEST="true")
+    assert "Begin here" in waiting
+    assert "<html" not in waiting
+    generate(START, WELL)
+    count(START, SetClock(START))
+    came = see(browser, HX_REQUEST="true")
+    assert "The fleet is protected" in came
+    assert "<html" not in came
+
+
+def test_panels_of_other_parts_are_asked_for_again_and_again(browser: Client) -> None:
+    """Somebody keeps the page open all day."""
+    generate(START, WELL)
+    page = see(browser)
+    panels = re.findall(r'hx-get="/panels/[a-z]+/" hx-trigger="([^"]*)"', page)
+    assert len(panels) >= 2
+    assert set(panels) == {"load, every 30s"}
 
 
 def test_a_fleet_that_is_well(browser: Client) -> None:

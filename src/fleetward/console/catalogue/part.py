@@ -33,7 +33,7 @@ PART = Part(
     ),
     panels=(
         Panel(
-            title="Releases",
+            title="New releases",
             route="catalogue:releases-panel",
             action="products.view",
             order=60,

@@ -55,6 +55,9 @@ OFFERED: Final = 100
 SHOWN: Final = 200
 """Changes of a kind on a page, at most; the API has them all."""
 
+NEWEST: Final = 6
+"""Releases in the overview's panel."""
+
 WAITING: Final = 50
 """Comparisons that may wait at once (a page that is asked for endless pairs)."""
 
@@ -341,15 +344,32 @@ def trust(request: AskedByPerson) -> HttpResponse:
 
 
 def releases_panel(request: AskedByPerson) -> HttpResponse:
-    """Show the newest release of each channel, as a panel of the overview."""
-    rows = Channel.objects.filter(listed=True, product__listed=True)
-    lines = _channel_lines(
-        list(
-            rows.select_related("product", "release", "previous").order_by("product__name", "name")
-        ),
-        hosts_by_release(request.access.reach("hosts.view")),
+    """Show what the origin made last, and where it is, as a panel of the overview."""
+    channels = list(
+        Channel.objects.filter(listed=True, product__listed=True)
+        .select_related("product", "release")
+        .order_by("product__name", "name")
     )
-    return render(request, "catalogue/panel-releases.html", {"lines": lines, **_repository()})
+    at: dict[int | None, list[Channel]] = {}
+    for row in channels:
+        at.setdefault(row.release_id, []).append(row)
+    deltas = Prefetch("deltas", Delta.objects.order_by("length"))
+    newest = Release.objects.filter(listed=True, product__listed=True)
+    newest = newest.select_related("product").prefetch_related(deltas).order_by("-created", "-seq")
+    words = {
+        "lines": [
+            {
+                "row": row,
+                "badges": badges(row, row.product.floor),
+                "channels": at.get(row.pk, ()),
+                "delta": next(iter(row.deltas.all()), None),
+            }
+            for row in newest[:NEWEST]
+        ],
+        "faults": [(row, fault) for row in channels if (fault := fault_of(row))],
+        **_repository(),
+    }
+    return render(request, "catalogue/panel-releases.html", words)
 
 
 def trust_panel(request: AskedByPerson) -> HttpResponse:

@@ -9,17 +9,22 @@ from django.urls import reverse
 
 from fleetward import __version__
 from fleetward.console.api.security import Forbidden, Unauthorised, needs
+from fleetward.console.catalogue.models import Product
 from fleetward.console.fleet.models import Host
 from fleetward.console.organisation.models import Site, User
 from fleetward.console.overview.views import fleet
 from fleetward.console.parts import Panel, parts
 from fleetward.console.web.asking import AskedByPerson
+from fleetward.console.wiring import wired
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def overview(request: AskedByPerson) -> HttpResponse:
-    """Show the fleet and the panels that parts add; what to begin with while there are no hosts."""
+    """Show the fleet and the panels that parts add; what to begin with while there are no hosts.
+
+    A page that shows what to begin with asks again, and becomes the fleet's with the first host.
+    """
     panels = [
         {"title": panel.title, "url": reverse(panel.route), "wide": panel.wide}
         for panel in sorted(_panels(), key=lambda panel: panel.order)
@@ -27,8 +32,14 @@ def overview(request: AskedByPerson) -> HttpResponse:
     ]
     if request.access.may("overview.view") and Host.objects.exists():
         return fleet(request, panels=panels)
-    words = {"panels": panels, "sites": Site.objects.count(), "people": User.objects.count()}
-    return render(request, "home/overview.html", words)
+    words = {
+        "panels": panels,
+        "sites": Site.objects.count(),
+        "people": User.objects.count(),
+        "follows": wired().settings.repository is not None,
+        "products": Product.objects.filter(listed=True).count(),
+    }
+    return render(request, "home/begin.html" if request.htmx else "home/overview.html", words)
 
 
 def _panels() -> Iterator[Panel]:

@@ -49,6 +49,17 @@ def live(url: str, seconds: int = 10) -> SafeString:
     )
 
 
+@register.simple_tag
+def live_from_load(url: str, seconds: int = 30) -> SafeString:
+    """Return attributes that fill an element once the page is there, and again and again."""
+    return format_html(
+        'hx-get="{}" hx-trigger="load, every {}s" hx-headers=\'{{"{}": "1"}}\'',
+        url,
+        seconds,
+        POLL,
+    )
+
+
 @register.filter
 def instant(moment: datetime | None) -> SafeString:
     """Return a time element: how long ago, with the exact instant when pointed at."""
