@@ -67,6 +67,12 @@ def _add_ports(app: typer.Typer) -> None:
     app.add_typer(ports.app, name="ports", help="See who listens on a port, and who may talk.")
 
 
+def _add_rollout(app: typer.Typer) -> None:
+    from fleetward.cli import rollout  # noqa: PLC0415 (see above)
+
+    app.add_typer(rollout.app, name="rollout", help="See how releases reach the fleet.")
+
+
 def _add_demo(app: typer.Typer) -> None:
     from fleetward.cli import demo  # noqa: PLC0415 (see above)
     from fleetward.cli.configured import configured  # noqa: PLC0415 (see above)
@@ -80,6 +86,7 @@ _PROGRAMS = {
     "agent": _add_agent,
     "console": _add_console,
     "ports": _add_ports,
+    "rollout": _add_rollout,
     "demo": _add_demo,
 }
 
