@@ -15,14 +15,14 @@ from fleetward.agent.checkins import Reporter, Seen, Way
 from fleetward.agent.enrolling import Enrolled, load_enrolled
 from fleetward.agent.home import Home
 from fleetward.agent.inbox import Orders, Tree
-from fleetward.agent.noticing import happening
+from fleetward.agent.noticing import happening, name_of
 from fleetward.agent.records import HeldBack, Installed, Record
-from fleetward.agent.updating import LastCheck
+from fleetward.agent.updating import LastCheck, SourceTrouble, Trouble
 from fleetward.core.digest import sha256_of
 from fleetward.core.enrolment import Standing
 from fleetward.core.inbox import Directive, DirectiveKind
 from fleetward.core.install import State
-from fleetward.core.limits import STATUS
+from fleetward.core.limits import SOURCE_EVENT_EVERY, STATUS
 from fleetward.core.names import ChannelName, ProductName, ReleaseName
 from fleetward.core.status import EventKind, PortsSummary, SeenVersions
 from fleetward.errors import BusyError, ConfigurationError, NetworkError, TrustError
@@ -158,7 +158,8 @@ def test_a_host_enrols_and_reports(scene: Scene) -> None:
     assert (row.product, row.channel, row.release, row.seq) == ("yara", "stable", "r1", 1)
     assert (row.state, row.tree) == (State.CONFIRMED, sha256_of(b"r1")[:32])
     assert row.wave is None
-    assert scene.kinds() == ["confirmed"]
+    assert scene.kinds() == ["enrolled", "confirmed"]
+    assert scene.console.stored()[0].subject == RECORD
 
 
 def test_a_host_says_in_which_wave_it_is(scene: Scene) -> None:
@@ -187,7 +188,7 @@ def test_a_host_waits_for_approval_and_asks_again(scene: Scene) -> None:
     scene.clock.advance(checkins.ENROL_INTERVAL)
     assert scene.report().way is Way.STORED
     assert not keeps_its_token(scene)
-    assert scene.kinds() == ["confirmed"], "what happened while it waited is told"
+    assert scene.kinds() == ["confirmed", "enrolled"], "what happened while it waited is told"
 
 
 def test_a_console_that_is_away_while_the_host_waits(scene: Scene) -> None:
@@ -284,6 +285,7 @@ def test_each_change_is_told_once(scene: Scene) -> None:
     scene.report(Seen(records=(record("r1", State.UNPROTECTED, reason="revoked"),)))
     told = [(e.kind.value, e.release, e.detail) for e in scene.console.stored()]
     assert told == [
+        ("enrolled", "", ""),
         ("activated", "r1", ""),
         ("confirmed", "r1", ""),
         ("rolled-back", "r2", "the engine died"),
@@ -291,13 +293,9 @@ def test_each_change_is_told_once(scene: Scene) -> None:
     ]
 
 
-def test_sources_and_the_clock_are_told_when_they_go_wrong(scene: Scene) -> None:
+def test_the_clock_and_a_freeze_are_told_when_they_begin(scene: Scene) -> None:
     scene.enrol()
-    remarks = (
-        "http://relay:2967 is refused: a signature is wrong",
-        "http://other:2967 is behind: its timestamp is old",
-        "the clock of this host is 3 days ahead of the timestamp",
-    )
+    remarks = ("the clock of this host is 3 days ahead of the timestamp",)
     now = scene.clock.now()
     bad = LastCheck(now, "http://u:p@relay:2967", frozen=True, error=None, remarks=remarks)
     scene.report(replace(SEEN, check=bad))
@@ -305,22 +303,69 @@ def test_sources_and_the_clock_are_told_when_they_go_wrong(scene: Scene) -> None
     good = LastCheck(now, None, frozen=False, error=None)
     scene.report(replace(SEEN, check=good))
     scene.report(replace(SEEN, check=bad))
-    assert scene.kinds() == [
-        "confirmed",
-        *["refused-source", "frozen-source", "clock"] * 2,
-    ]
+    assert scene.kinds() == ["enrolled", "confirmed", *["frozen-source", "clock"] * 2]
     assert scene.console.check_ins[0].relay == "relay:2967"
+
+
+def troubled(scene: Scene, *troubles: SourceTrouble) -> Seen:
+    """What a host saw whose sources did this just now, and another source served."""
+    now = scene.clock.now()
+    return replace(
+        SEEN, check=LastCheck(now, "http://good:1", frozen=False, error=None, troubles=troubles)
+    )
+
+
+REFUSED = SourceTrouble("http://u:p@bad:2967/x", Trouble.REFUSED, "a signature is wrong")
+OLD = SourceTrouble("http://bad:2967", Trouble.OLD, "its timestamp is old")
+
+
+def test_what_sources_did_is_told_although_another_one_served(scene: Scene) -> None:
+    scene.enrol()
+    scene.report(troubled(scene, REFUSED, OLD))
+    told = [(e.kind.value, e.subject, e.detail) for e in scene.console.stored()[2:]]
+    assert told == [
+        ("refused-source", "bad:2967/x", "a signature is wrong"),
+        ("frozen-source", "bad:2967", "its timestamp is old"),
+    ]
+
+
+def test_what_a_source_does_is_told_once_an_hour(scene: Scene) -> None:
+    """A hostile relay that each poll finds out does not fill the spool."""
+    scene.enrol()
+    for _ in range(119):
+        scene.report(troubled(scene, OLD))
+    assert scene.kinds()[2:] == ["frozen-source"] * 2
+    scene.report(troubled(scene, REFUSED))
+    assert scene.kinds()[2:] == ["frozen-source"] * 2 + ["refused-source"]
+
+
+def test_one_check_is_told_once_however_long_the_next_one_takes(scene: Scene) -> None:
+    scene.enrol()
+    seen = troubled(scene, REFUSED)
+    scene.report(seen)
+    scene.clock.advance(3 * SOURCE_EVENT_EVERY)
+    scene.report(seen)
+    assert scene.kinds()[2:] == ["refused-source"]
+
+
+def test_enrolment_is_told_once(scene: Scene) -> None:
+    scene.enrol()
+    for _ in range(3):
+        scene.report()
+    scene.enrol()
+    scene.report()
+    assert scene.kinds().count("enrolled") == 1
 
 
 def test_events_wait_while_the_console_is_away(scene: Scene) -> None:
     scene.enrol()
     scene.console.is_away = True
     outcome = scene.report()
-    assert (outcome.way, outcome.pending) == (Way.FAILED, 1)
+    assert (outcome.way, outcome.pending) == (Way.FAILED, 2)
     assert outcome.error
     scene.console.is_away = False
     assert scene.report().pending == 0
-    assert scene.kinds() == ["confirmed"]
+    assert scene.kinds() == ["enrolled", "confirmed"]
 
 
 def test_more_events_than_fit_one_check_in_go_in_several(scene: Scene) -> None:
@@ -335,7 +380,7 @@ def test_more_events_than_fit_one_check_in_go_in_several(scene: Scene) -> None:
     while outcome.pending:
         assert outcome.way is Way.STORED
         outcome = scene.report()
-    assert len(scene.console.stored()) == STATUS.events * 2 + 1
+    assert len(scene.console.stored()) == STATUS.events * 2 + 2
     assert len(scene.console.check_ins) <= 8
 
 
@@ -357,7 +402,7 @@ def test_a_console_restored_from_a_backup_gets_the_events_again(scene: Scene) ->
     scene.report(Seen(records=(record("r2"),)))
     scene.console.forget()
     assert scene.report(Seen(records=(record("r3"),))).pending == 0
-    assert [e.release for e in scene.console.stored()] == ["r1", "r2", "r3"]
+    assert [e.release for e in scene.console.stored()] == ["", "r1", "r2", "r3"]
     assert len({epoch for epoch, _ in scene.console.events}) == 1
 
 
@@ -644,7 +689,10 @@ def test_an_inbox_that_another_console_signed_changes_nothing(scene: Scene) -> N
     scene.enrol()
     scene.console.signs_inbox = OTHER_CONSOLE
     outcome = scene.report()
-    assert outcome.pending == 1, "nothing was acknowledged by whom this host believes"
+    assert outcome.pending == 3, "nothing was acknowledged by whom this host believes"
     assert "signed by no console key" in (outcome.error or "")
     scene.console.signs_inbox = None
     assert scene.report().pending == 0
+    told = scene.console.stored()[-1]
+    assert (told.kind, told.subject) == (EventKind.REFUSED_SOURCE, name_of(scene.console.url))
+    assert told.detail == "an inbox: signed by no console key that this host trusts"

@@ -13,8 +13,9 @@ from fleetward.agent.engines import Engines
 from fleetward.agent.home import Home, create_home
 from fleetward.agent.records import Record, Records
 from fleetward.agent.slots import Slots
-from fleetward.agent.updating import Agent, CheckedView
+from fleetward.agent.updating import Agent, CheckedView, SourceTrouble
 from fleetward.config.agent import AgentSettings, EngineSettings, Subscription
+from fleetward.core.consoles import Consoles
 from fleetward.core.digest import Sha256, sha256_of
 from fleetward.core.documents import (
     Channel,
@@ -143,11 +144,16 @@ class FakeTrust:
     documents: FakeDocuments
     error: FleetwardError | None = None
     frozen: bool = False
+    consoles: Consoles | None = None
+    sources_did: tuple[SourceTrouble, ...] = ()
 
     def check(self, sources: Sequence[str], direct: str | None = None) -> CheckedView:
         if self.error:
             raise self.error
-        return CheckedView(self.documents, sources[0], self.frozen)
+        return CheckedView(self.documents, sources[0], self.frozen, consoles=self.consoles)
+
+    def troubles(self) -> tuple[SourceTrouble, ...]:
+        return self.sources_did
 
 
 class World:

@@ -38,7 +38,8 @@ class TestView:
     ) -> None:
         view = client.refresh(source.url)
         assert view.source == Source(source.url)
-        assert view.reports == (SourceReport(view.source, Outcome.FRESH, None, 3),)
+        issued = view.timestamp.issued
+        assert view.reports == (SourceReport(view.source, Outcome.FRESH, None, 3, issued),)
         assert view.timestamp.version == 3
         assert view.timestamp.issued == client.clock.now()
         assert view.timestamp.interval == timedelta(minutes=10)

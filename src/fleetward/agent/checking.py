@@ -3,19 +3,24 @@
 A poll that also asks an origin compares the two timestamps: by its own word a relay that freezes is
 fresh until three of its intervals have passed; beside the origin it is found out at once.
 
+What sources did is told to the console (`troubles`) also where another source served. One that has
+not the newest timestamp yet is told only where a good one would have it.
+
 Deliberately not here: the verification itself (trust.client).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from fleetward.adapters.clock import Clock
-from fleetward.agent.updating import CheckedView, blame
-from fleetward.core.fleet import Relays
+from fleetward.agent.updating import CheckedView, SourceTrouble, Trouble, blame
+from fleetward.core.consoles import Consoles
+from fleetward.core.fleet import Address, Network, Relays
 from fleetward.core.sourcechoice import Fault
-from fleetward.errors import FleetwardError, NetworkError, TrustError
-from fleetward.trust.client import FleetTrust, Source, VerifiedView
+from fleetward.discovery.addresses import own_addresses
+from fleetward.errors import ClockError, FleetwardError, NetworkError, TrustError
+from fleetward.trust.client import FleetTrust, Source, SourceReport, TimestampFacts, VerifiedView
 from fleetward.trust.client import Outcome as SourceOutcome
 
 _FAULTS = {
@@ -34,21 +39,27 @@ class FleetMetadata:
         trust: the host's trust.
         clock: the wall clock.
         max_lag: how much older than an origin's a relay's timestamp may be.
+        addresses: the host's own, given subnets of interest; they say at which site it is.
     """
 
     trust: FleetTrust
     clock: Clock
     max_lag: timedelta
+    addresses: Callable[[Iterable[Network]], tuple[Address, ...]] = own_addresses
+    _asked: list[list[SourceReport]] = field(default_factory=list)
+    _lagging: list[SourceTrouble] = field(default_factory=list)
 
     def check(self, sources: Sequence[str], direct: str | None = None) -> CheckedView:
         """Return what the best of the sources gives; see `updating.Trust`."""
         found = dict[str, Fault]()
+        self._asked.clear()
+        self._lagging.clear()
         try:
-            view = self.trust.refresh([Source(url) for url in sources])
+            view = self._refresh([Source(url) for url in sources])
         except (TrustError, NetworkError) as error:
             if direct is None:
                 raise
-            view = self.trust.refresh([Source(direct)])
+            view = self._refresh([Source(direct)])
             remarks = [f"no other source served: {error}"]
             if not self._is_new(view):
                 found |= blame(error, sources)
@@ -56,18 +67,29 @@ class FleetMetadata:
             remarks = _remarks(view)
             if direct is not None:
                 view = self._compared(view, direct, found, remarks)
-        relays = _relays(view, remarks)
+        relays, consoles = _relays(view, remarks), _consoles(view, remarks)
         if view.source is None:  # pragma: no cover (a refresh always names one)
             raise NetworkError("no source gave metadata")
         newest = view
         return CheckedView(
             view,
             view.source.url,
-            view.frozen,
+            view.frozen and not self._may_be_old(view, relays, consoles),
             tuple(remarks),
             lambda: {**self._faults(newest), **found},
             relays,
+            consoles,
         )
+
+    def troubles(self) -> tuple[SourceTrouble, ...]:
+        """Return what sources did in the last check; see `updating.Trust`."""
+        reports = [report for asked in self._asked for report in asked]
+        old = [r for r in reports if r.outcome in {SourceOutcome.BEHIND, SourceOutcome.FROZEN}]
+        view = self.trust.last_view() if old else None
+        newest = view.timestamp if view is not None else None
+        found = [*_refusals(reports), *self._lagging]
+        found += [_trouble(r, Trouble.OLD) for r in old if newest and self._is_old(r, newest)]
+        return tuple({(one.source, one.kind): one for one in found}.values())
 
     def last_relays(self) -> Relays | None:
         """Return the signed list of relays as it was verified last, without the network."""
@@ -83,7 +105,7 @@ class FleetMetadata:
         """Return the newer view, after asking an origin; a relay that lags too much is at fault."""
         found |= self._faults(view)
         try:
-            other = self.trust.refresh([Source(direct)])
+            other = self._refresh([Source(direct)])
         except (TrustError, NetworkError) as error:
             found[direct] = _FAULTS[_outcome_of(error)]
             remarks.append(f"{direct} did not serve a comparison: {error}")
@@ -91,11 +113,36 @@ class FleetMetadata:
         lag = other.timestamp.issued - view.timestamp.issued
         if lag > self.max_lag and view.source is not None:
             found[view.source.url] = Fault.STALE
-            remarks.append(
-                f"{view.source.url} is frozen: its timestamp is {lag} older than the one of "
-                f"{direct}; it is put aside"
-            )
+            why = f"its timestamp is {lag} older than the one of {direct}"
+            remarks.append(f"{view.source.url} is frozen: {why}; it is put aside")
+            self._lagging.append(SourceTrouble(view.source.url, Trouble.OLD, why))
         return view if other.timestamp == view.timestamp else other
+
+    def _refresh(self, sources: Sequence[Source]) -> VerifiedView:
+        try:
+            return self.trust.refresh(sources)
+        finally:
+            self._asked.append(self.trust.reports)
+
+    def _is_old(self, report: SourceReport, newest: TimestampFacts) -> bool:
+        """Return whether a good source would have something newer than what this one served.
+
+        It has had `max_lag` to get the newest one, or lacks even the one before.
+        """
+        if report.issued is None or report.issued >= newest.issued:
+            return False
+        had_time = self.clock.now() - newest.issued > self.max_lag
+        return had_time or newest.issued - report.issued > newest.interval + self.max_lag
+
+    def _may_be_old(
+        self, view: VerifiedView, relays: Relays | None, consoles: Consoles | None
+    ) -> bool:
+        """Return whether the fleet keys let this host's site live with so old a timestamp."""
+        if consoles is None or not consoles.offline or relays is None:
+            return False
+        networks = [network for site in relays.sites for network in site.networks()]
+        site = relays.near(self.addresses(networks)).site
+        return consoles.allows(site, view.timestamp.issued, self.clock.now())
 
     def _faults(self, view: VerifiedView) -> dict[str, Fault]:
         """Return what was wrong with sources; what is old everywhere, or brand new, is no fault."""
@@ -135,3 +182,23 @@ def _relays(view: VerifiedView, remarks: list[str]) -> Relays | None:
     except (TrustError, NetworkError) as error:
         remarks.append(f"the list of relays cannot be had: {error}")
         return None
+
+
+def _consoles(view: VerifiedView, remarks: list[str]) -> Consoles | None:
+    """Return whom the fleet keys name as the console; what was known before holds otherwise."""
+    try:
+        return view.consoles()
+    except (TrustError, NetworkError) as error:
+        remarks.append(f"the signed document about the console cannot be had: {error}")
+        return None
+
+
+def _refusals(reports: Iterable[SourceReport]) -> Iterator[SourceTrouble]:
+    """Return who gave what was refused; that this host's own clock is wrong is nobody's doing."""
+    for report in reports:
+        if report.outcome is SourceOutcome.REFUSED and not isinstance(report.error, ClockError):
+            yield _trouble(report, Trouble.REFUSED)
+
+
+def _trouble(report: SourceReport, kind: Trouble) -> SourceTrouble:
+    return SourceTrouble(report.source.url, kind, str(report.error or "its timestamp is overdue"))

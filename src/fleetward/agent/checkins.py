@@ -25,13 +25,23 @@ from fleetward.adapters.clock import Clock
 from fleetward.adapters.entropy import Entropy
 from fleetward.adapters.http import HttpSession
 from fleetward.agent import carrying
+from fleetward.agent.consoles import signed_consoles
 from fleetward.agent.enrolling import Enrolled, ask_again, host_key, load_enrolled
 from fleetward.agent.events import EventSpool, SpooledEvent
 from fleetward.agent.home import Home
 from fleetward.agent.inbox import Acts, Orders
-from fleetward.agent.noticing import Happening, Noted, happening, notice, parse_line
+from fleetward.agent.noticing import (
+    Happening,
+    Noted,
+    happening,
+    name_of,
+    notice,
+    notice_enrolled,
+    notice_source,
+    parse_line,
+)
 from fleetward.agent.records import Record
-from fleetward.agent.updating import LastCheck
+from fleetward.agent.updating import LastCheck, SourceTrouble, Trouble
 from fleetward.core.digest import sha256_of
 from fleetward.core.enrolment import HostFacts, Standing
 from fleetward.core.limits import STATUS
@@ -44,7 +54,13 @@ from fleetward.core.status import (
     ProductStatus,
     SeenVersions,
 )
-from fleetward.errors import BusyError, DocumentError, NetworkError, TrustError
+from fleetward.errors import (
+    BusyError,
+    DocumentError,
+    NetworkError,
+    SignatureError,
+    TrustError,
+)
 from fleetward.identity.checkins import seal_check_in
 from fleetward.identity.hosts import HostKey
 from fleetward.wire.checkins import CHECKINS_PATH, ENVELOPE_MEDIA_TYPE
@@ -203,9 +219,11 @@ class Reporter:
 
     def _report(self, enrolled: Enrolled, seen: Seen) -> Outcome:
         spool, memory = self._spool(), self._load()
+        memory = self._notice_enrolled(enrolled, spool, memory)
         memory = self._notice(seen, spool, memory)
         if enrolled.standing is Standing.PENDING:
             enrolled, memory = self._ask_again(enrolled, memory)
+            memory = self._notice_enrolled(enrolled, spool, memory)
         if enrolled.standing is not Standing.APPROVED:
             self._save(memory)
             refused = enrolled.standing is Standing.REFUSED
@@ -226,8 +244,20 @@ class Reporter:
     def _dropped(self, count: int) -> bytes:
         return happening(self.clock.now(), EventKind.EVENTS_DROPPED, detail=str(count)).line()
 
+    def _notice_enrolled(self, enrolled: Enrolled, spool: EventSpool, memory: _Memory) -> _Memory:
+        if enrolled.standing is not Standing.APPROVED:
+            return memory
+        noted, happened = notice_enrolled(memory.noted, enrolled.record, self.clock.now())
+        return self._keep(noted, happened, spool, memory)
+
     def _notice(self, seen: Seen, spool: EventSpool, memory: _Memory) -> _Memory:
         noted, happened = notice(memory.noted, seen.records, seen.check, self.clock.now())
+        return self._keep(noted, happened, spool, memory)
+
+    def _keep(
+        self, noted: Noted, happened: Sequence[Happening], spool: EventSpool, memory: _Memory
+    ) -> _Memory:
+        """Put what happened into the spool, then note it."""
         for one in happened:
             spool.record(one.line())
         if noted == memory.noted:
@@ -365,7 +395,7 @@ class _Exchange:
             sent=now,
             products=tuple(_row(record) for record in seen.records[: STATUS.products]),
             tuf=seen.tuf,
-            relay=_name_of(seen.check.source if seen.check else None),
+            relay=name_of(seen.check.source if seen.check else None),
             clock=seen.clock,
             ports=seen.ports,
             events=events,
@@ -379,6 +409,8 @@ class _Exchange:
         if not waits and not _is_due(self.memory.inbox_at, now, self.reporter.inbox_every):
             return
         orders = Orders(self.reporter.home.disk, self.reporter.home.path / REPORTS)
+        if signed_consoles(self.reporter.home) is not None:
+            orders.hand_over(self.enrolled.public().id)
         try:
             carrying.first(self._carriers(), lambda url: self._take(url, orders, now))
         except (NetworkError, TrustError) as error:
@@ -391,16 +423,26 @@ class _Exchange:
         content = carrying.fetch(self.reporter.session, url, target)
         if content is None:
             return
-        pins = self.enrolled.pins
-        inbox = orders.accept(
-            content, self.key.id, self.enrolled.public(), pins.signing_keys(), now
-        )
+        console, keys = self.enrolled.public(), self.enrolled.pins.signing_keys()
+        try:
+            inbox = orders.accept(content, self.key.id, console, keys, now)
+        except SignatureError as error:
+            self._tell_refused(url, error, now)
+            raise
         acknowledged = {ack.epoch: ack.e for ack in inbox.acks}
         epoch = self.spool.epoch  # the newest that the console knows of is always there
         self.spool.acknowledge(epoch, acknowledged.get(Epoch(epoch), 0), now)
         self.answered += orders.carry_out(
             inbox, self.reporter.acts, now, lambda found: self.spool.record(found.line())
         )
+
+    def _tell_refused(self, url: str, error: SignatureError, now: datetime) -> None:
+        """Tell who brought an inbox that no key signed which this host believes."""
+        trouble = SourceTrouble(url, Trouble.REFUSED, f"an inbox: {error}")
+        noted = self.memory.noted
+        told, happened = notice_source(noted.told, trouble, now)
+        noted = replace(noted, told=told)
+        self.memory = self.reporter._keep(noted, happened, self.spool, self.memory)  # noqa: SLF001
 
 
 def _is_due(last: datetime | None, now: datetime, interval: timedelta) -> bool:
@@ -437,11 +479,3 @@ def _event_of(event: SpooledEvent) -> HostEvent:
 
 
 _UNKNOWN_TIME: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-
-
-def _name_of(url: str | None) -> str:
-    """Return a source as people name it: host and port, without scheme and password."""
-    if url is None:
-        return ""
-    rest = url.partition("://")[2].rstrip("/")
-    return rest.rpartition("@")[2][: STATUS.text_chars]

@@ -2,10 +2,11 @@
 
     HOME/host.key          the host's key (identity.hosts)
     HOME/enrolment.json    the token file, kept (mode 0600) while the console has not decided
-    HOME/console.json      the console's pins and its last answer; there once it has answered
+    HOME/console.json      the token file's pins and the console's last answer; there once it answered
 
-The token is never sent; the console's answer is believed only where a key of the token file signed
-it and it answers this very request. So a relay that carries both can only lose them. Asking again
+The token is never sent; the console's answer is believed only where a key signed it that this host
+believes (agent.consoles: the token file's, until the fleet keys have named others) and it answers
+this very request. A token file of a console that the fleet keys do not name is refused. So a relay that carries both can only lose them. Asking again
 with the same token is always safe: a console counts a token once per key.
 
 Deliberately not here: what the token proves (identity.enrolment), check-ins (agent.checkins).
@@ -21,9 +22,10 @@ from fleetward.adapters.clock import Clock
 from fleetward.adapters.entropy import Entropy
 from fleetward.adapters.http import HttpSession
 from fleetward.agent.carrying import bring, first
+from fleetward.agent.consoles import believed, signed_consoles
 from fleetward.agent.home import CONSOLE_FILE, Home
 from fleetward.core.enrolment import EnrolmentAnswer, HostFacts, Standing
-from fleetward.errors import ConfigurationError, DocumentError
+from fleetward.errors import ConfigurationError, DocumentError, SignatureError
 from fleetward.identity.consoles import ConsolePublic
 from fleetward.identity.enrolment import (
     EnrolmentToken,
@@ -51,7 +53,7 @@ class Enrolled:
     """What the console answered last.
 
     Attributes:
-        pins: the console, as the token file named it.
+        pins: the console that this host believes now; on disk, as the token file named it.
         standing: approved, pending or refused.
         record: the id of the host's record, by which waves go; empty unless approved.
         reason: the console's words.
@@ -83,15 +85,16 @@ def load_enrolled(home: Home) -> Enrolled | None:
     """Return what the console answered last; None where this host never asked one.
 
     Raises:
-        ConfigurationError: the file is damaged.
+        ConfigurationError: the file is damaged, or the signed document is.
     """
     path = home.path / CONSOLE_FILE
     try:
-        return decode_json(_SCHEMA, Enrolled, home.disk.read(path))
+        enrolled = decode_json(_SCHEMA, Enrolled, home.disk.read(path))
     except FileNotFoundError:
         return None
     except DocumentError as error:
         raise ConfigurationError(f"{path} is damaged ({error}): enrol this host again") from error
+    return replace(enrolled, pins=believed(home, enrolled.pins))
 
 
 def read_token_file(content: bytes, console: str | None) -> TokenFile:
@@ -139,13 +142,27 @@ def enrol(  # noqa: PLR0913 (the world, passed in)
 
     Raises:
         NetworkError: nobody carried the request, or brought its answer.
-        TrustError: an answer that the console did not sign, or not to this request.
+        TrustError: an answer that the console did not sign, or not to this request; or the fleet
+            keys name other consoles than the token file, and nothing was asked.
         DiskError: HOME cannot be written.
     """
+    trusted = _require_named(home, file)
     key = obtain_host_key(home.disk, home.path / HOST_KEY_FILE, entropy)
     write_file(home.disk, home.path / WAITING_FILE, encode_token_file(file), private=True)
-    answer = _ask(key, file, sources, facts, session=session, clock=clock, entropy=entropy)
+    answer = _ask(key, file, trusted, sources, facts, session=session, clock=clock, entropy=entropy)
     return _keep(home, file.pins, answer)
+
+
+def _require_named(home: Home, file: TokenFile) -> tuple[bytes, ...]:
+    """Return the signing keys that may answer, where the token file's console is one to believe."""
+    signed = signed_consoles(home)
+    if signed is not None and not signed.names(file.pins.signing[0], file.pins.sealing):
+        raise SignatureError(
+            "the token file names a console that the fleet keys do not: take a new one from the "
+            "console, page Settings, Enrolment; if the console's keys are new, wait until they are "
+            "signed (fleetward origin console)"
+        )
+    return believed(home, file.pins).signing_keys()
 
 
 def ask_again(
@@ -174,6 +191,7 @@ def ask_again(
 def _ask(  # noqa: PLR0913 (the world, passed in)
     key: HostKey,
     file: TokenFile,
+    trusted: tuple[bytes, ...],
     sources: Iterable[str],
     facts: HostFacts,
     *,
@@ -188,7 +206,7 @@ def _ask(  # noqa: PLR0913 (the world, passed in)
 
     def attempt(url: str) -> EnrolmentAnswer:
         taken = bring(session, [url], ENROL_PATH, made.envelope, ENVELOPE_MEDIA_TYPE)
-        return verify_answer(taken.body, made.request, file.pins.signing_keys())
+        return verify_answer(taken.body, made.request, trusted)
 
     return first([*sources, file.pins.console], attempt)
 

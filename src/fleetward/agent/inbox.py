@@ -110,6 +110,18 @@ class Orders:
         """Return the greatest number of an inbox of `console` that was accepted; 0 for none."""
         return self._of(console).seq
 
+    def hand_over(self, console: ConsoleId) -> None:
+        """Let `console` go on from the numbers and directives of the one before.
+
+        For a console that the fleet keys have named in its place: an inbox that the old key signed
+        stays old, and no directive is done twice because the key is new.
+
+        Raises:
+            DiskError: it could not be made durable.
+        """
+        if self._state.console not in {"", console}:
+            self._save(replace(self._state, console=console))
+
     def accept(
         self,
         content: bytes,

@@ -1,22 +1,23 @@
 """What happened on this host since the last report: pure, from what was noted then and what is now.
 
-An event is told once, when a state is entered. What was noted is saved after the events are in the
+An event is told once, when a state is entered; what a source did, once an hour for each source and
+kind. What was noted is saved after the events are in the
 spool; a stop between the two tells them twice, which is better than never.
 
 Deliberately not here: the port watch's events, which it records by itself.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import msgspec
 
 from fleetward.agent.records import Record
-from fleetward.agent.updating import LastCheck
+from fleetward.agent.updating import LastCheck, SourceTrouble, Trouble
 from fleetward.core.documents import whole_second
 from fleetward.core.install import State
-from fleetward.core.limits import STATUS
+from fleetward.core.limits import SOURCE_EVENT_EVERY, STATUS
 from fleetward.core.status import EventKind, HostEvent
 from fleetward.errors import DocumentError
 from fleetward.wire.preparing import prepared
@@ -105,14 +106,16 @@ class Noted:
     Attributes:
         products: by name.
         frozen: whether every source gave old metadata only.
-        refused: the sources whose metadata was refused, as the remarks named them.
         clock: the remark about the clock; empty for none.
+        told: when what a source did was told last, by kind and source.
+        record: the id of the record under which the host was enrolled; empty before that.
     """
 
     products: dict[str, NotedProduct] = field(default_factory=dict)
     frozen: bool = False
-    refused: tuple[str, ...] = ()
     clock: str = ""
+    told: dict[str, datetime] = field(default_factory=dict)
+    record: str = ""
 
 
 _KINDS = {
@@ -143,14 +146,16 @@ def notice(
         if (found := _of_product(noted.products.get(record.product), record, now))
     ]
     if check is None:
-        return Noted(products=products), tuple(happened)
-    after = Noted(
+        return replace(noted, products=products), tuple(happened)
+    told, sources = _of_sources(noted.told, check)
+    after = replace(
+        noted,
         products=products,
         frozen=check.frozen,
-        refused=tuple(sorted(r for r in check.remarks if " is refused: " in r)),
         clock=next((r for r in check.remarks if r.startswith("the clock of this host")), ""),
+        told=told,
     )
-    return after, (*happened, *_of_check(noted, after, now))
+    return after, (*happened, *sources, *_of_check(noted, after, now))
 
 
 def _noted_product(record: Record) -> NotedProduct:
@@ -179,13 +184,68 @@ def _reason(record: Record) -> str:
 
 
 def _of_check(before: Noted, after: Noted, now: datetime) -> list[Happening]:
-    happened = [
-        happening(now, EventKind.REFUSED_SOURCE, subject=source, detail=why)
-        for source, _, why in (remark.partition(" is refused: ") for remark in after.refused)
-        if not any(known.startswith(f"{source} is refused") for known in before.refused)
-    ]
+    happened = []
     if after.frozen and not before.frozen:
         happened.append(happening(now, EventKind.FROZEN_SOURCE))
     if after.clock and not before.clock:
         happened.append(happening(now, EventKind.CLOCK, detail=after.clock))
     return happened
+
+
+def _of_sources(
+    told: dict[str, datetime], check: LastCheck
+) -> tuple[dict[str, datetime], list[Happening]]:
+    happened: list[Happening] = []
+    for trouble in check.troubles:
+        told, found = notice_source(told, trouble, check.checked)
+        happened += found
+    return told, happened
+
+
+_SOURCE_KINDS = {
+    Trouble.REFUSED: EventKind.REFUSED_SOURCE,
+    Trouble.OLD: EventKind.FROZEN_SOURCE,
+}
+
+
+def notice_source(
+    told: Mapping[str, datetime], trouble: SourceTrouble, at: datetime
+) -> tuple[dict[str, datetime], tuple[Happening, ...]]:
+    """Return what was told of sources, and what of this is to be told now: once an hour, or never.
+
+    Args:
+        told: when what a source did was told last.
+        trouble: what one did.
+        at: when it did that; the same instant again is the same deed.
+    """
+    recent = {key: then for key, then in told.items() if abs(at - then) < SOURCE_EVENT_EVERY}
+    key = f"{trouble.kind} {trouble.source}"
+    if key in recent:
+        return recent, ()
+    found = happening(
+        at, _SOURCE_KINDS[trouble.kind], subject=name_of(trouble.source), detail=trouble.why
+    )
+    return {**recent, key: at}, (found,)
+
+
+def notice_enrolled(
+    noted: Noted, record: str, now: datetime
+) -> tuple[Noted, tuple[Happening, ...]]:
+    """Return what is to be noted of an approved host, and the event where that is new.
+
+    Args:
+        noted: what the last report knew.
+        record: the id of the host's record.
+        now: the wall clock.
+    """
+    if noted.record == record:
+        return noted, ()
+    return replace(noted, record=record), (happening(now, EventKind.ENROLLED, subject=record),)
+
+
+def name_of(url: str | None) -> str:
+    """Return a source as people name it: host and port, without scheme and password."""
+    if url is None:
+        return ""
+    rest = url.partition("://")[2].rstrip("/")
+    return rest.rpartition("@")[2][: STATUS.text_chars]

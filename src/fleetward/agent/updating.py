@@ -6,12 +6,14 @@ not answer, or a clock.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from fleetward.adapters.atomicfile import write_file
 from fleetward.adapters.clock import Clock
+from fleetward.agent.consoles import remember_consoles
 from fleetward.agent.engines import Engines
 from fleetward.agent.fetching import BlobFetcher, Fetcher, Progress, no_progress
 from fleetward.agent.following import Follower, ProductReport, SignedView
@@ -22,6 +24,7 @@ from fleetward.agent.records import Record, Records
 from fleetward.agent.slots import Slots
 from fleetward.agent.sources import Poll, SourceFinder
 from fleetward.config.agent import AgentSettings, Subscription
+from fleetward.core.consoles import Consoles
 from fleetward.core.fleet import Relays
 from fleetward.core.names import ProductName
 from fleetward.core.rollout import HostPlace
@@ -56,6 +59,7 @@ class CheckedView:
         remarks: what was wrong with each source that is not simply fresh, a sentence each.
         faults: gives what was wrong with sources, by URL; grows while documents are brought.
         relays: the fleet's signed list of relays, where there is one.
+        consoles: whom the fleet keys name as the console, where that is signed.
     """
 
     documents: SignedView
@@ -64,11 +68,31 @@ class CheckedView:
     remarks: tuple[str, ...] = ()
     faults: Callable[[], Mapping[str, Fault]] = dict
     relays: Relays | None = None
+    consoles: Consoles | None = None
 
     @property
     def fresh(self) -> str | None:
         """The source, where it serves what is newest and not overdue."""
         return None if self.frozen or self.source in self.faults() else self.source
+
+
+class Trouble(StrEnum):
+    """What a source did that people should know, also where another source served."""
+
+    REFUSED = "refused"
+    """It gave what the keys did not sign."""
+
+    OLD = "old"
+    """It gave a timestamp that is older than a good source would have: it freezes, or replays."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTrouble:
+    """A source, what it did, and the reason in words."""
+
+    source: str
+    kind: Trouble
+    why: str
 
 
 class Trust(Protocol):
@@ -87,6 +111,13 @@ class Trust(Protocol):
         """
         ...
 
+    def troubles(self) -> tuple[SourceTrouble, ...]:
+        """Return what sources did in the last `check`, whether or not it gave a view.
+
+        Grows while documents are brought.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LastCheck:
@@ -102,6 +133,7 @@ class LastCheck:
             `origin`), or None.
         preferred: the source that is asked first from now on; another one than `source` where a
             poll went elsewhere to measure or to compare.
+        troubles: what sources did that people should know.
     """
 
     checked: datetime
@@ -111,6 +143,7 @@ class LastCheck:
     remarks: tuple[str, ...] = ()
     found_by: str | None = None
     preferred: str | None = None
+    troubles: tuple[SourceTrouble, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +252,8 @@ class Agent:
                 check = LastCheck(began, None, frozen=False, error=str(error))
                 poll.finish(None, blame(error, poll.metadata))
             else:
+                if view.consoles is not None:
+                    remember_consoles(self.home, view.consoles)
                 blobs.sources = poll.blobs_after(view.source, view.faults(), view.relays)
                 check = _checked(began, view, poll, blobs.sources[0])
                 place = HostPlace(self.record or host, self.settings.rings)
@@ -229,6 +264,7 @@ class Agent:
             reports = tuple(follower.report() for follower in followers)
             if failure is None and not any(report.error for report in reports):
                 blobs.discard()
+            check = replace(check, troubles=(*self.trust.troubles(), *_false_blobs(blobs)))
             self._remember(check)
             return UpdateReport(host, check, reports, failure)
 
@@ -265,6 +301,13 @@ class Agent:
 def _checked(began: datetime, view: CheckedView, poll: Poll, preferred: str) -> LastCheck:
     found_by = poll.found_by(view.source)
     return LastCheck(began, view.source, view.frozen, None, view.remarks, found_by, preferred)
+
+
+def _false_blobs(blobs: BlobFetcher) -> list[SourceTrouble]:
+    """Return the sources that gave other bytes of a blob than were signed."""
+    why = "it gave other bytes of a blob than were signed"
+    faults = blobs.faults().items()
+    return [SourceTrouble(url, Trouble.REFUSED, why) for url, f in faults if f is Fault.FALSE]
 
 
 def blame(error: FleetwardError, asked: Sequence[str]) -> dict[str, Fault]:

@@ -82,6 +82,10 @@ MANIFEST_BYTES = 10_000
 FROZEN_AFTER_INTERVALS = 3
 """A timestamp older than this many of its own intervals makes the agent try another source."""
 
+SOURCE_EVENT_EVERY = timedelta(hours=1)
+"""How often one source and what is wrong with it become an event: a hostile relay that every poll
+finds out must not fill a host's spool with reports of itself."""
+
 CLOCK_AHEAD_TOLERANCE = timedelta(days=1)
 """How far the wall clock may stand ahead of the newest signed time before it is reported."""
 

@@ -82,7 +82,12 @@ _TIMESTAMP: Final = "timestamp.json"
 
 
 class FleetTrust:
-    """The trust of one host in one repository."""
+    """The trust of one host in one repository.
+
+    Attributes:
+        reports: how the sources of the last `refresh` did, also where it gave no view; grows while
+            targets are brought.
+    """
 
     def __init__(
         self,
@@ -107,6 +112,7 @@ class FleetTrust:
         self._client = TufClient(self._ledger, session, self._rules, self._limits)
         self._cache = TargetCache(disk, home.state / "targets")
         self._known: tuple[tuple[bytes | None, ...], Parts | None] = ((), None)
+        self.reports: list[SourceReport] = []
 
     @classmethod
     def create(
@@ -136,8 +142,8 @@ class FleetTrust:
         """
         if not sources:
             raise UsageError("no source was given: name at least one repository or relay")
+        reports = self.reports = []
         self._require_clock()
-        reports: list[SourceReport] = []
         for source in sources:
             reports.append(self._ask(source))
             if reports[-1].outcome is Outcome.FRESH:
@@ -178,7 +184,7 @@ class FleetTrust:
             return SourceReport(source, Outcome.REFUSED, error)
         stamp = read_timestamp(served[-1])
         outcome = Outcome.FROZEN if self._is_overdue(stamp) else Outcome.FRESH
-        return SourceReport(source, outcome, None, stamp.version)
+        return SourceReport(source, outcome, None, stamp.version, stamp.issued)
 
     def _judge_older(
         self, source: Source, served: list[bytes], error: RollbackError
@@ -189,7 +195,7 @@ class FleetTrust:
             with contextlib.suppress(MetadataError):
                 stamp = read_timestamp(served[-1])
                 if not self._is_overdue(stamp):
-                    return SourceReport(source, Outcome.BEHIND, error, stamp.version)
+                    return SourceReport(source, Outcome.BEHIND, error, stamp.version, stamp.issued)
         return SourceReport(source, Outcome.REFUSED, error)
 
     def _bring(self, source: Source, served: list[bytes]) -> None:
@@ -324,6 +330,8 @@ class FleetTrust:
                 self._client.load(Repository(f"{source.url}/metadata", primed=pinned), target, role)
             except (NetworkError, TrustError) as error:
                 reports.append(_failure(source, error))
+                if reports[-1].outcome is Outcome.REFUSED:
+                    self.reports.append(reports[-1])
             else:
                 return
         raise _worst(reports)

@@ -102,12 +102,14 @@ class SourceReport:
         outcome: how it did.
         error: why it was refused or not reached, or None.
         timestamp_version: of the timestamp that it served, where one was authentic.
+        issued: when that was issued.
     """
 
     source: Source
     outcome: Outcome
     error: FleetwardError | None = None
     timestamp_version: int | None = None
+    issued: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
