@@ -320,3 +320,133 @@ def test_keys_lie_beside_an_sqlite_database(tmp_path: Path) -> None:
 def test_without_a_folder_there_are_no_keys() -> None:
     with rewired(settings=ConsoleFileSettings()), pytest.raises(ConfigurationError):
         keys.keys_folder()
+
+
+# -- many at once -------------------------------------------------------------------------------------
+
+
+def believed(token: EnrolmentToken | Secret, *numbers: int) -> list[enrolment.Asked]:
+    """What hosts ask, verified, as if it came together."""
+    secret = token if isinstance(token, Secret) else tokens.secret_of(token.token)
+    asked = [
+        request_enrolment(
+            host_key(n), CONSOLE.public, secret, FACTS, entropy=SystemEntropy(), now=START
+        )
+        for n in numbers
+    ]
+    return [
+        enrolment.Asked(enrolment.believe(a.envelope, (CONSOLE,), START), f"10.0.0.{n}")
+        for a, n in zip(asked, numbers, strict=True)
+    ]
+
+
+def answered(group: list[enrolment.Asked]) -> list[EnrolmentAnswer | SignatureError]:
+    found = enrolment.answer_all(group, CONSOLE, START)
+    return [
+        one
+        if isinstance(one, SignatureError)
+        else verify_answer(one, asked.verified.request, [CONSOLE.public.signing])
+        for one, asked in zip(found, group, strict=True)
+    ]
+
+
+def standings(group: list[enrolment.Asked]) -> list[Standing | None]:
+    return [None if isinstance(a, SignatureError) else a.standing for a in answered(group)]
+
+
+def test_a_group_uses_a_token_exactly_as_often_as_it_may() -> None:
+    token = made(uses=3)
+    assert (
+        standings(believed(token, 1, 2, 3, 4, 5))
+        == [Standing.APPROVED] * 3 + [Standing.REFUSED] * 2
+    )
+    token.refresh_from_db()
+    assert (token.used, Host.objects.count(), HostKey.objects.count()) == (3, 3, 3)
+    assert standings(believed(token, 2, 6)) == [Standing.APPROVED, Standing.REFUSED]
+
+
+def test_one_key_twice_in_a_group_counts_once() -> None:
+    token = made(uses=2)
+    group = believed(token, 1, 1, 2)
+    assert standings(group) == [Standing.APPROVED] * 3
+    token.refresh_from_db()
+    assert token.used == 2
+    first, again, other = answered(group)
+    assert isinstance(first, EnrolmentAnswer)
+    assert isinstance(again, EnrolmentAnswer)
+    assert isinstance(other, EnrolmentAnswer)
+    assert first.record == again.record != other.record
+
+
+def test_a_group_may_have_several_tokens() -> None:
+    """Each host gets what its own token says; one with a token of another console gets nothing."""
+    north = Site.objects.create(name="north", created=START)
+    to_north, to_ask = made(uses=9, site=north, tags=("lab", "pc")), made(needs_approval=True)
+    record = add_host(7)
+    to_old = made(host=record)
+    foreign = tokens.secret_of("0" * 16)
+    group = [
+        *believed(to_north, 1),
+        *believed(foreign, 2),
+        *believed(to_ask, 3),
+        *believed(to_old, 4),
+        *believed(to_north, 5),
+    ]
+    assert standings(group) == [
+        Standing.APPROVED,
+        None,
+        Standing.PENDING,
+        Standing.APPROVED,
+        Standing.APPROVED,
+    ]
+    for number in (1, 5):
+        host = Host.objects.get(key__key=host_key(number).id)
+        assert (host.site, host.standing, host.key.peer if host.key else "") == (
+            north,
+            "active",
+            f"10.0.0.{number}",
+        )
+        assert [tag.name for tag in host.tags.all()] == ["lab", "pc"]
+    waiting = HostKey.objects.get(key=host_key(3).id)
+    assert (waiting.standing, waiting.host.standing, waiting.host.key) == (
+        "pending", "pending", None,
+    )  # fmt: skip
+    assert not waiting.host.tags.exists()
+    record.refresh_from_db()
+    assert record.key is not None
+    assert record.key.key == host_key(4).id
+    assert HostKey.objects.get(key=host_key(7).id).standing == "replaced"
+    assert bring(check_in(1), check_in(5)) == [Verdict.STORED] * 2
+
+
+def test_a_group_is_in_the_log_host_by_host() -> None:
+    assert standings(believed(made(uses=3), 1, 2, 3)) == [Standing.APPROVED] * 3
+    rows = Entry.objects.filter(action="hosts.enrol", actor_kind="host").order_by("seq")
+    assert [(row.actor, row.address) for row in rows] == [
+        (host_key(n).id, f"10.0.0.{n}") for n in (1, 2, 3)
+    ]
+    assert [row.subject for row in rows] == [
+        f"host:{key.host.record}" for key in HostKey.objects.order_by("pk")
+    ]
+    verdict = verify_log()
+    assert (verdict.broken, verdict.entries) == ("", Entry.objects.count())
+
+
+class Repeating(SystemEntropy):
+    """Draws the same record's name twice, as no real one ever will."""
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def token(self, count: int) -> bytes:
+        self.drawn += 1
+        return max(2, self.drawn).to_bytes(count, "big")
+
+
+def test_what_the_database_refuses_of_a_group_is_asked_again_one_by_one() -> None:
+    token = made(uses=2)
+    with rewired(entropy=Repeating()):
+        assert standings(believed(token, 1, 2)) == [Standing.APPROVED] * 2
+    token.refresh_from_db()
+    assert (token.used, Host.objects.count()) == (2, 2)
+    assert not verify_log().broken

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 
@@ -33,6 +33,25 @@ class Actor:
 SYSTEM = Actor("system", "console")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """What somebody does.
+
+    Attributes:
+        actor: who acts.
+        action: what, as in `permissions.ACTIONS`.
+        subject: on what, as `kind:name`.
+        before: what changed, as it was: values that JSON has; no secrets.
+        after: the same, as it is now.
+    """
+
+    actor: Actor
+    action: str
+    subject: str
+    before: dict[str, object] | None = None
+    after: dict[str, object] | None = None
+
+
 def record(
     actor: Actor,
     action: str,
@@ -43,30 +62,38 @@ def record(
 ) -> Entry:
     """Append to the log; inside the transaction of the change itself, so that both hold or neither.
 
-    Args:
-        actor: who acts.
-        action: what, as in `permissions.ACTIONS`.
-        subject: on what, as `kind:name`.
-        before: what changed, as it was: values that JSON has; no secrets.
-        after: the same, as it is now.
+    Args: as the attributes of `Act`.
     """
+    act = Act(actor=actor, action=action, subject=subject, before=before, after=after)
+    return record_all([act])[0]
+
+
+def record_all(acts: Sequence[Act]) -> list[Entry]:
+    """Append several rows to the log, in their order, as `record` appends one."""
     with transaction.atomic():
         _take_turn()
         last = Entry.objects.order_by("-seq").first()
-        entry = Entry(
-            seq=last.seq + 1 if last else 1,
-            at=wired().clock.now(),
-            actor_kind=actor.kind,
-            actor=actor.name[:200],
-            address=actor.address[:64],
-            action=action,
-            subject=subject[:300],
-            before=_canonical(before),
-            after=_canonical(after),
-            previous=last.digest if last else FIRST_PREVIOUS,
-        )
-        entry.digest = digest_of(entry)
-        entry.save(force_insert=True)
+        entries: list[Entry] = []
+        for act in acts:
+            last = _next(last, act)
+            entries.append(last)
+        return Entry.objects.bulk_create(entries)
+
+
+def _next(last: Entry | None, act: Act) -> Entry:
+    entry = Entry(
+        seq=last.seq + 1 if last else 1,
+        at=wired().clock.now(),
+        actor_kind=act.actor.kind,
+        actor=act.actor.name[:200],
+        address=act.actor.address[:64],
+        action=act.action,
+        subject=act.subject[:300],
+        before=_canonical(act.before),
+        after=_canonical(act.after),
+        previous=last.digest if last else FIRST_PREVIOUS,
+    )
+    entry.digest = digest_of(entry)
     return entry
 
 

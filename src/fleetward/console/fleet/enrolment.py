@@ -9,18 +9,21 @@
     the token needs approval                    pending, until a person decides
     any other                                   approved, with a record of its own
 
-Asking again with the same key is always safe. The token's row is locked while it is counted, so
-two thousand hosts at once use exactly as many as there are.
+Asking again with the same key is always safe. Requests that come together are answered in one
+transaction (`answer_all`), in which each sees what those before it did. The tokens' rows are locked
+while they are counted, so two thousand hosts at once use exactly as many as there are.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
+from django.db.models import OuterRef, Subquery
 
-from fleetward.console.audit.chain import Actor, record
-from fleetward.console.fleet.models import EnrolmentToken, Host, HostKey
+from fleetward.console.audit.chain import Act, Actor, record, record_all
+from fleetward.console.fleet.models import EnrolmentToken, Host, HostKey, Tag
 from fleetward.console.fleet.standings import HostStanding, KeyStanding
 from fleetward.console.fleet.tokens import is_good, secret_of
 from fleetward.console.wiring import wired
@@ -39,14 +42,24 @@ _RECORD_BYTES: Final = 8
 _REFUSED: Final = "the token is used up, expired or revoked: ask for another"
 
 
-def answer_request(
-    content: bytes, peer: str, consoles: Sequence[ConsoleKeys], now: datetime
-) -> bytes:
-    """Return the signed answer to a request for enrolment, stored durably.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request whose sender has the token that it names.
+
+    Attributes:
+        verified: what it says, from `believe`.
+        peer: from which address it came.
+    """
+
+    verified: VerifiedEnrolment
+    peer: str
+
+
+def believe(content: bytes, consoles: Sequence[ConsoleKeys], now: datetime) -> VerifiedEnrolment:
+    """Return a request for enrolment, verified; without a look at the database.
 
     Args:
         content: the request's envelope.
-        peer: from which address it came.
         consoles: the console's keys, the present ones first.
         now: the console's clock.
 
@@ -55,28 +68,82 @@ def answer_request(
         SignatureError: not signed by its key, not sealed to this console, or without the token.
         ExpiredError: too old.
     """
-    keys = consoles[0]
     claimed = open_enrolment(verify_request(content), consoles)
     token = secret_of(claimed.request.token)
-    verified = verify_enrolment(claimed, token, keys.public.id, now)
-    return sign_answer(_answer(verified, peer, now), keys)
+    return verify_enrolment(claimed, token, consoles[0].public.id, now)
 
 
-def _answer(verified: VerifiedEnrolment, peer: str, now: datetime) -> EnrolmentAnswer:
-    request = verified.request
-    with transaction.atomic():
-        token = EnrolmentToken.objects.select_for_update().filter(token=request.token).first()
+def answer_request(
+    content: bytes, peer: str, consoles: Sequence[ConsoleKeys], now: datetime
+) -> bytes:
+    """Return the signed answer to one request for enrolment, stored durably; as `believe`.
+
+    Raises:
+        SignatureError: also where the token is none of this console's.
+    """
+    asked = Asked(believe(content, consoles, now), peer)
+    answer = answer_all([asked], consoles[0], now)[0]
+    if isinstance(answer, SignatureError):
+        raise answer
+    return answer
+
+
+def answer_all(
+    group: Sequence[Asked], keys: ConsoleKeys, now: datetime
+) -> list[bytes | SignatureError]:
+    """Return the signed answers to requests, stored durably in one transaction.
+
+    Args:
+        group: in the order in which they came; one key may be in it twice.
+        keys: the console's present keys.
+        now: the console's clock.
+
+    Returns:
+        One for each; an error where the token is none of this console's.
+    """
+    try:
+        with transaction.atomic():
+            said = _answer_group(group, now)
+    except (DataError, IntegrityError):
+        if len(group) == 1:
+            raise
+        # One that the database does not take, or that another console took at the same time.
+        return [answer for asked in group for answer in answer_all([asked], keys, now)]
+    return [a if isinstance(a, SignatureError) else sign_answer(a, keys) for a in said]
+
+
+@dataclass(slots=True)
+class _Enrolled:
+    """What a group of requests changes."""
+
+    hosts: list[HostKey] = field(default_factory=list)
+    used: dict[str, EnrolmentToken] = field(default_factory=dict)
+    acts: list[Act] = field(default_factory=list)
+
+
+def _answer_group(group: Sequence[Asked], now: datetime) -> list[EnrolmentAnswer | SignatureError]:
+    requests = [asked.verified.request for asked in group]
+    named = EnrolmentToken.objects.select_for_update().order_by("pk")
+    tokens = {t.token: t for t in named.filter(token__in={r.token for r in requests})}
+    keys = HostKey.objects.select_related("host").filter(key__in={r.host for r in requests})
+    known = {key.key: key for key in keys}
+    enrolled = _Enrolled()
+    answers: list[EnrolmentAnswer | SignatureError] = []
+    for asked, request in zip(group, requests, strict=True):
+        token = tokens.get(request.token)
         if token is None:
-            raise SignatureError("the token is not one of this console's")
-        known = HostKey.objects.select_related("host").filter(key=request.host).first()
-        if known is None and is_good(token, now):
-            known = _enrol(verified, token, peer, now)
-    if known is None:
+            answers.append(SignatureError("the token is not one of this console's"))
+            continue
+        if request.host not in known and is_good(token, now):
+            known[request.host] = _enrol(asked, token, enrolled, now)
+        answers.append(_as_it_stands(request, known.get(request.host), now))
+    _store(enrolled)
+    return answers
+
+
+def _as_it_stands(request: EnrolmentRequest, key: HostKey | None, now: datetime) -> EnrolmentAnswer:
+    if key is None:
         return _said(request, Standing.REFUSED, now, reason=_REFUSED)
-    return _as_it_stands(request, known, now)
-
-
-def _as_it_stands(request: EnrolmentRequest, key: HostKey, now: datetime) -> EnrolmentAnswer:
     if key.standing == KeyStanding.ACTIVE and key.host.standing != HostStanding.REVOKED:
         return _said(request, Standing.APPROVED, now, record=key.host.record)
     if key.standing == KeyStanding.PENDING:
@@ -102,41 +169,72 @@ def _said(
     )
 
 
-def _enrol(verified: VerifiedEnrolment, token: EnrolmentToken, peer: str, now: datetime) -> HostKey:
+def _enrol(asked: Asked, token: EnrolmentToken, enrolled: _Enrolled, now: datetime) -> HostKey:
+    """Take a new key: at once into a record that exists, else with `_store`."""
+    request = asked.verified.request
     standing = KeyStanding.PENDING if token.needs_approval else KeyStanding.ACTIVE
-    host = token.host or _new_host(verified.request, token, now)
-    key = HostKey.objects.create(
-        key=verified.request.host,
-        public=verified.key,
-        host=host,
+    key = HostKey(
+        key=request.host,
+        public=asked.verified.key,
+        host=token.host or _new_host(request, token, standing, now),
         standing=standing,
         token=token,
         enrolled=now,
-        peer=peer[:45],
+        peer=asked.peer[:45],
     )
+    if token.host is None:
+        enrolled.hosts.append(key)
+    else:
+        key.save(force_insert=True)
+        if standing == KeyStanding.ACTIVE:
+            _report_with(key.host, key, now)
     token.used += 1
-    token.save(update_fields=["used"])
-    if standing == KeyStanding.ACTIVE:
-        _report_with(host, key, now)
-    after: dict[str, object] = {"key": key.key, "name": host.name, "token": token.token}
-    record(Actor("host", key.key, peer), "hosts.enrol", f"host:{host.record}", after=after)
+    enrolled.used[token.token] = token
+    after: dict[str, object] = {"key": key.key, "name": key.host.name, "token": token.token}
+    actor, subject = Actor("host", key.key, asked.peer), f"host:{key.host.record}"
+    enrolled.acts.append(Act(actor=actor, action="hosts.enrol", subject=subject, after=after))
     return key
 
 
-def _new_host(request: EnrolmentRequest, token: EnrolmentToken, now: datetime) -> Host:
+def _new_host(
+    request: EnrolmentRequest, token: EnrolmentToken, standing: KeyStanding, now: datetime
+) -> Host:
     facts = request.facts
-    host = Host.objects.create(
+    is_active = standing == KeyStanding.ACTIVE
+    return Host(
         record=wired().entropy.token(_RECORD_BYTES).hex(),
         name=facts.name,
-        standing=HostStanding.PENDING,
-        site=token.site,
+        standing=HostStanding.ACTIVE if is_active else HostStanding.PENDING,
+        site_id=token.site_id,
         os=facts.os,
         agent=facts.agent,
         created=now,
         standing_since=now,
     )
-    host.tags.set(token.tags.all())
-    return host
+
+
+def _store(enrolled: _Enrolled) -> None:
+    """Write new records, their tags and keys, the tokens' counts and the log."""
+    if not enrolled.acts:
+        return
+    new = enrolled.hosts
+    Host.objects.bulk_create([key.host for key in new])
+    HostKey.objects.bulk_create(new)
+    tagged = Host.tags.through
+    tags = {name: list(token.tags.all()) for name, token in enrolled.used.items()}
+    tagged.objects.bulk_create(
+        [tagged(host_id=key.host.pk, tag_id=tag.pk) for key in new for tag in _tags_of(key, tags)]
+    )
+    own = HostKey.objects.filter(host=OuterRef("pk")).values("pk")[:1]
+    active = [key.host.pk for key in new if key.standing == KeyStanding.ACTIVE]
+    Host.objects.filter(pk__in=active).update(key=Subquery(own))
+    for token in enrolled.used.values():
+        token.save(update_fields=["used"])
+    record_all(enrolled.acts)
+
+
+def _tags_of(key: HostKey, tags: dict[str, list[Tag]]) -> list[Tag]:
+    return tags[key.token.token] if key.token else []
 
 
 def _report_with(host: Host, key: HostKey, now: datetime) -> None:

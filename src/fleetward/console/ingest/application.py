@@ -23,14 +23,14 @@ from django.db import connection
 
 from fleetward.adapters.clock import Clock
 from fleetward.adapters.compression import decompress
-from fleetward.console.fleet.enrolment import answer_request
 from fleetward.console.fleet.inboxes import inbox_for
 from fleetward.console.ingest.batching import Batcher, BatchLimits, Opener
 from fleetward.console.ingest.deciding import Delivery, Verdict
+from fleetward.console.ingest.enrolling import AT_ONCE, Answer, Believed, Believer, answer_batch
 from fleetward.console.ingest.opening import Opened
 from fleetward.console.ingest.storing import store
 from fleetward.core.limits import STATUS
-from fleetward.errors import BusyError, DocumentError, ExpiredError, SignatureError
+from fleetward.errors import BusyError, DocumentError, ExpiredError
 from fleetward.identity.consoles import ConsoleKeys
 from fleetward.wire.checkins import (
     BATCH_MEDIA_TYPE,
@@ -78,7 +78,7 @@ class Ingest:
     def __init__(
         self,
         consoles: tuple[ConsoleKeys, ...],
-        opener: Opener,
+        opener: Opener[Opened | None],
         clock: Clock,
         limits: BatchLimits | None = None,
         executors: tuple[Executor, Executor] | None = None,
@@ -99,6 +99,8 @@ class Ingest:
             ThreadPoolExecutor(READERS, thread_name_prefix="ingest-reader"),
         )
         self._batcher = Batcher(opener, self._store, self._writer, limits)
+        believer = Believer(self._readers, consoles, clock)
+        self._enrolments = Batcher(believer, self._answer_batch, self._writer, AT_ONCE)
         self.counts = dict.fromkeys(Verdict, 0)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -194,16 +196,19 @@ class Ingest:
         if _content_type(scope) != ENVELOPE_MEDIA_TYPE:
             raise _Answer(415, f"send {ENVELOPE_MEDIA_TYPE}")
         body = await _body(scope, receive, STATUS.enrolment_bytes)
-        consoles, now, peer = self._consoles, self._clock.now(), _peer(scope)
-        try:
-            answer = await _aside(self._writer, lambda: answer_request(body, peer, consoles, now))
-        except DocumentError as error:
-            raise _Answer(400, "not a request for enrolment") from error
-        except ExpiredError as error:
-            raise _Answer(403, str(error)) from error
-        except SignatureError as error:
-            raise _Answer(403, "the request does not prove that it has a token") from error
+        delivery = Delivery(body, self._clock.now(), _peer(scope))
+        answer = (await self._enrolments.take([delivery]))[0]
+        if isinstance(answer, DocumentError):
+            raise _Answer(400, "not a request for enrolment") from answer
+        if isinstance(answer, ExpiredError):
+            raise _Answer(403, str(answer)) from answer
+        if not isinstance(answer, bytes):
+            raise _Answer(403, "the request does not prove that it has a token") from answer
         return 200, _JSON, answer
+
+    def _answer_batch(self, batch: list[tuple[Delivery, Believed]]) -> list[Answer]:
+        _mend_connection()
+        return answer_batch(batch, self._consoles[0], self._clock.now())
 
 
 async def _aside(executor: Executor, act: Callable[[], _Result]) -> _Result:

@@ -1,5 +1,7 @@
 """Gathers what comes at once: opened aside in few large calls, stored in one transaction.
 
+For check-ins, and for requests for enrolment; what they become is the opener's and the store's.
+
     take ──> waiting to be opened ──> executor (threads or processes) ──> waiting to be stored
                                                                               │ one at a time
          <────────────────── verdicts, once durable ──────────────────────────┘
@@ -15,11 +17,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
-from fleetward.console.ingest.deciding import Delivery, Verdict
-from fleetward.console.ingest.opening import Opened, Results
+from fleetward.console.ingest.deciding import Delivery
 from fleetward.errors import BusyError
 
 
@@ -40,30 +41,39 @@ class BatchLimits:
     waiting: int = 20_000
 
 
-class Opener(Protocol):
+_Opened = TypeVar("_Opened")
+_Opened_co = TypeVar("_Opened_co", covariant=True)
+_Result = TypeVar("_Result")
+
+
+class Opener(Protocol[_Opened_co]):
     """Opens envelopes aside; `opening.open_envelopes` in threads or processes."""
 
-    async def __call__(self, envelopes: Sequence[bytes]) -> Results:
-        """Return each envelope's content, or None."""
+    async def __call__(self, envelopes: Sequence[bytes]) -> Sequence[_Opened_co]:
+        """Return each envelope's content, or what stands for one that is malformed."""
         ...
 
 
-Store = Callable[[list[tuple[Delivery, Opened | None]]], list[Verdict]]
+Store = Callable[[list[tuple[Delivery, _Opened]]], Sequence[_Result]]
 """Stores a batch durably; called in the executor, one call at a time."""
 
 
 @dataclass(slots=True)
-class _Submission:
+class _Submission(Generic[_Opened, _Result]):
     deliveries: Sequence[Delivery]
-    done: "asyncio.Future[list[Verdict]]"
-    opened: Results = field(default_factory=list)
+    done: "asyncio.Future[Sequence[_Result]]"
+    opened: Sequence[_Opened] = ()
 
 
-class Batcher:
+class Batcher(Generic[_Opened, _Result]):
     """One for each console process; lives in its event loop."""
 
     def __init__(
-        self, opener: Opener, store: Store, writer: Executor, limits: BatchLimits | None = None
+        self,
+        opener: Opener[_Opened],
+        store: Store[_Opened, _Result],
+        writer: Executor,
+        limits: BatchLimits | None = None,
     ) -> None:
         """Prepare; nothing runs before the first `take`.
 
@@ -77,8 +87,8 @@ class Batcher:
         self._store = store
         self._writer = writer
         self._limits = limits or BatchLimits()
-        self._to_open: deque[_Submission] = deque()
-        self._to_store: deque[_Submission] = deque()
+        self._to_open: deque[_Submission[_Opened, _Result]] = deque()
+        self._to_store: deque[_Submission[_Opened, _Result]] = deque()
         self._calls = 0
         self._storing = False
         self._waiting = 0
@@ -89,7 +99,7 @@ class Batcher:
         """Envelopes that were taken and are not stored."""
         return self._waiting
 
-    async def take(self, deliveries: Sequence[Delivery]) -> list[Verdict]:
+    async def take(self, deliveries: Sequence[Delivery]) -> list[_Result]:
         """Return what became of each envelope, once all that was taken is durable.
 
         Raises:
@@ -109,8 +119,9 @@ class Batcher:
             self._waiting -= len(deliveries)
         return [verdict for part in verdicts for verdict in part]
 
-    async def _submit(self, deliveries: Sequence[Delivery]) -> list[Verdict]:
-        submission = _Submission(deliveries, asyncio.get_running_loop().create_future())
+    async def _submit(self, deliveries: Sequence[Delivery]) -> Sequence[_Result]:
+        done: asyncio.Future[Sequence[_Result]] = asyncio.get_running_loop().create_future()
+        submission: _Submission[_Opened, _Result] = _Submission(deliveries, done)
         self._to_open.append(submission)
         self._open_more()
         return await submission.done
@@ -122,7 +133,7 @@ class Batcher:
             self._calls += 1
             self._start(self._open(_several(self._to_open, self._limits.open_at_once)))
 
-    async def _open(self, submissions: list[_Submission]) -> None:
+    async def _open(self, submissions: list[_Submission[_Opened, _Result]]) -> None:
         envelopes = [d.envelope for one in submissions for d in one.deliveries]
         try:
             results = await self._opener(envelopes)
@@ -144,7 +155,7 @@ class Batcher:
             self._storing = True
             self._start(self._write(_several(self._to_store, self._limits.store_at_once)))
 
-    async def _write(self, submissions: list[_Submission]) -> None:
+    async def _write(self, submissions: list[_Submission[_Opened, _Result]]) -> None:
         batch = [
             pair for one in submissions for pair in zip(one.deliveries, one.opened, strict=True)
         ]
@@ -169,7 +180,9 @@ class Batcher:
         task.add_done_callback(self._tasks.discard)
 
 
-def _several(queue: deque[_Submission], most: int) -> list[_Submission]:
+def _several(
+    queue: deque[_Submission[_Opened, _Result]], most: int
+) -> list[_Submission[_Opened, _Result]]:
     """Take submissions off the queue: one at least, then as many as stay under `most` envelopes."""
     taken = [queue.popleft()]
     count = len(taken[0].deliveries)
@@ -179,7 +192,7 @@ def _several(queue: deque[_Submission], most: int) -> list[_Submission]:
     return taken
 
 
-def _fail(submissions: list[_Submission], error: BaseException) -> None:
+def _fail(submissions: list[_Submission[_Opened, _Result]], error: BaseException) -> None:
     for one in submissions:
         if not one.done.done():
             one.done.set_exception(error)

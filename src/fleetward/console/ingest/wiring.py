@@ -8,6 +8,7 @@ from fleetward.console.fleet.keys import console_keys, key_paths
 from fleetward.console.ingest.application import Ingest
 from fleetward.console.ingest.batching import Opener
 from fleetward.console.ingest.executors import processes, threads
+from fleetward.console.ingest.opening import Opened
 from fleetward.console.wiring import wired
 
 THREADS: Final = 2
@@ -23,7 +24,7 @@ def ingest() -> Ingest:
     return Ingest(console_keys(), _opener(), wired().clock)
 
 
-def _opener() -> Opener:
+def _opener() -> Opener[Opened | None]:
     count = os.environ.get(PROCESSES_VARIABLE, "2")
     if count.isdecimal() and int(count) > 0:
         return processes(int(count), key_paths())
