@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +25,9 @@ KEPT_OUTPUT_BYTES = 16 * 1024
 
 MAX_OUTPUT_FILE_BYTES = 64 * 1024 * 1024
 """The largest file that a child may write, its output included; stops a full disk."""
+
+_HAS_LIMITS = find_spec("resource") is not None
+"""Windows has no limits of this kind, and no signals to groups: the deadline alone holds there."""
 
 _NOT_RUN = 127
 _LIMIT = f"""
@@ -80,7 +84,8 @@ def run_limited(
         ConfigurationError: the program is not there or may not be run.
     """
     seconds = max(1, int(max_time.total_seconds()))
-    limited = (sys.executable, "-I", "-S", "-c", _LIMIT, str(max_memory), str(seconds), *command)
+    limiting = (sys.executable, "-I", "-S", "-c", _LIMIT, str(max_memory), str(seconds))
+    limited = (*limiting, *command) if _HAS_LIMITS else tuple(command)
     if environment is None:
         environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
     with tempfile.TemporaryFile() as output:
@@ -94,8 +99,8 @@ def run_limited(
                 env=dict(environment),
                 cwd=Path(tempfile.gettempdir()),
             )
-        except OSError as error:  # pragma: no cover (this interpreter itself cannot be run)
-            raise ConfigurationError(f"cannot run {sys.executable}: {error.strerror}") from error
+        except OSError as error:
+            raise ConfigurationError(f"cannot run {limited[0]}: {error.strerror}") from error
         exit_code = _wait(child, seconds)
         output.seek(max(0, output.seek(0, os.SEEK_END) - KEPT_OUTPUT_BYTES))
         kept = output.read().decode(errors="replace").strip()
@@ -172,6 +177,9 @@ def _wait(child: "subprocess.Popen[bytes]", seconds: int) -> int | None:
         return child.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
+            if _HAS_LIMITS:
+                os.killpg(child.pid, signal.SIGKILL)
+            else:
+                child.kill()
         child.wait()
         return None

@@ -92,6 +92,20 @@ class PackageFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """What the system says of an executable's own signature (Windows, macOS).
+
+    Attributes:
+        signer: as its certificate names it; empty where the file is not signed.
+        intact: whether the file is what was signed, by somebody whom the system trusts; False where
+            the file is another; None where that could not be decided.
+    """
+
+    signer: str
+    intact: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Executable:
     """The file that a running program was started from.
 
@@ -101,6 +115,7 @@ class Executable:
         state: what became of the file.
         writable: the file or folder by which anybody on the host can replace it; None for none.
         package: the package that owns it; None where none does, or where it was not looked for.
+        signature: its own; None where it was not looked for.
     """
 
     path: str
@@ -108,6 +123,7 @@ class Executable:
     state: FileState = FileState.PRESENT
     writable: str | None = None
     package: PackageFile | None = None
+    signature: Signature | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from fleetward.core.digest import parse_sha256
-from fleetward.core.listeners import Listener, Owner, PackageFile, Platform, Transport
+from fleetward.core.listeners import Listener, Owner, PackageFile, Platform, Signature, Transport
 from fleetward.errors import DocumentError
 
 MAX_RULES: Final = 1_000
@@ -48,6 +48,7 @@ class PortRule:
         script: what an interpreter runs: a path with wildcards, or a module.
         script_sha256: of the script's file.
         package: that owns the executable, which must not be altered.
+        signer: of the executable, with wildcards; the system must trust it (Windows, macOS).
         user: whose socket it is.
         unit: the systemd unit.
         container: with wildcards.
@@ -63,6 +64,7 @@ class PortRule:
     script: str = ""
     script_sha256: str = ""
     package: str = ""
+    signer: str = ""
     user: str = ""
     unit: str = ""
     container: str = ""
@@ -73,7 +75,7 @@ class PortRule:
             raise DocumentError(f"the rule {self.name!r} has the port {self.port}: 1 to 65535")
         for digest in filter(None, (self.sha256, self.script_sha256)):
             parse_sha256(digest)
-        if max(map(len, (self.path, self.script, self.container))) > MAX_PATTERN_CHARS:
+        if max(map(len, (self.path, self.script, self.container, self.signer))) > MAX_PATTERN_CHARS:
             raise DocumentError(f"the rule {self.name!r} has too long a pattern")
         if not any((self.port, self.protocol, self.unit, self.user, self.container, *self.pins)):
             raise DocumentError(f"the rule {self.name!r} names nothing: it would match everything")
@@ -81,7 +83,9 @@ class PortRule:
     @property
     def pins(self) -> tuple[str, ...]:
         """What it says of the program itself."""
-        return (self.path, self.sha256, self.script, self.script_sha256, self.package)
+        return (
+            self.path, self.sha256, self.script, self.script_sha256, self.package, self.signer,
+        )  # fmt: skip
 
     @property
     def pins_script(self) -> bool:
@@ -122,17 +126,24 @@ class PortRule:
     def _fits_file(self, owner: Owner, platform: Platform) -> bool:
         file = owner.executable
         if file is None:
-            return not any((self.path, self.sha256, self.package))
+            return not any((self.path, self.sha256, self.package, self.signer))
         return (
             _like(file.path, self.path, platform)
             and self.sha256 in {"", file.sha256}
             and self._fits_package(file.package)
+            and self._fits_signer(file.signature)
         )
 
     def _fits_package(self, found: PackageFile | None) -> bool:
         if not self.package:
             return True
         return found is not None and found.name == self.package and found.intact is not False
+
+    def _fits_signer(self, found: Signature | None) -> bool:
+        if not self.signer:
+            return True
+        is_good = found is not None and bool(found.signer) and found.intact is True
+        return is_good and found is not None and fnmatchcase(found.signer, self.signer)
 
     def _fits_script(self, owner: Owner, platform: Platform) -> bool:
         if not self.script and not self.script_sha256:

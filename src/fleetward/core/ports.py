@@ -8,7 +8,8 @@
     id                    weighs       fires where
     operator-rule         as it says   the operator's first rule that matches
     symantec-program      expected     rtvscan.exe, ccSvcHst.exe or Smc.exe, on Windows, in a
-                                       folder of Symantec's, on a port of theirs
+                                       folder of Symantec's, on a port of theirs, and not signed
+                                       by anybody else
     fleetward-program     expected     an interpreter runs a server of Fleetward's, or its agent
                                        hears announcements (UDP)
     own-sensor            expected     the agent that looks hears there itself, as its settings ask
@@ -18,6 +19,7 @@
     executable-in-memory  suspicious   the executable was never a file
     writable-by-anyone    suspicious   anybody on the host can replace the executable or script
     package-altered       suspicious   the package's digest of the executable is another
+    signature-broken      suspicious   the executable is signed, and is not what was signed
     no-relay-role         suspicious   it is on 2967, the host is stated to be no relay, and nothing
                                        but a relay's own program speaks for it
     owner-unseen          unknown      nobody could see who holds the socket
@@ -54,6 +56,7 @@ from fleetward.core.listeners import (
     Platform,
     Reach,
     Script,
+    Signature,
     Survey,
     Transport,
 )
@@ -71,6 +74,7 @@ _SYMANTEC_PLACES: Final = (
     r"?:\program files*\navnt\*",
     r"?:\program files*\sav\*",
 )
+_SYMANTEC_SIGNERS: Final = ("symantec", "broadcom")
 _FLEETWARD_NAMES: Final = ("fleetward", "fleetward-relay")
 _FLEETWARD_SERVERS: Final[dict[tuple[str, ...], str]] = {
     ("relay", "run"): "relay",
@@ -166,6 +170,7 @@ _NEXT: Final = {
     "are started from files",
     "writable-by-anyone": "take the write permission away, then compare the file with its package",
     "package-altered": "reinstall the package, and find out who changed the file",
+    "signature-broken": "install the program again, and find out who changed the file",
     "no-relay-role": 'stop it, or state the role: relay = "relay" in the port watch\'s settings',
     "owner-unseen": "look as root: sudo fleetward ports show; where root sees nobody, the owner is "
     "outside of this container",
@@ -275,7 +280,8 @@ class _Case:
             return False
         path = owner.executable.path.casefold()
         at_place = any(fnmatchcase(path, place) for place in _SYMANTEC_PLACES)
-        return at_place and file_name(path) in _SYMANTEC_PROGRAMS
+        is_named = file_name(path) in _SYMANTEC_PROGRAMS
+        return at_place and is_named and not _is_signed_by_others(owner.executable.signature)
 
     # -- what looks like an attack -------------------------------------------------------------
 
@@ -458,6 +464,17 @@ def _of_file(owner: Owner) -> Iterator[Reason]:
     if is_there and file.package is not None and file.package.intact is False:
         sentence = f"{file.path} is not what the package {file.package.name} installed"
         yield _reason("package-altered", Weight.SUSPICIOUS, sentence)
+
+    if file.signature is not None and file.signature.signer and file.signature.intact is False:
+        sentence = f"{file.path} is not what {file.signature.signer} has signed"
+        yield _reason("signature-broken", Weight.SUSPICIOUS, sentence)
+
+
+def _is_signed_by_others(found: Signature | None) -> bool:
+    """Return whether somebody but Symantec and its heirs signed; old versions are not signed."""
+    if found is None or not found.signer:
+        return False
+    return not any(name in found.signer.casefold() for name in _SYMANTEC_SIGNERS)
 
 
 def _excused(reason: Reason, rule: PortRule) -> Reason:

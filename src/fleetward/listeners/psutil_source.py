@@ -7,13 +7,12 @@ are asked one by one, and what is missing is told.
 
 Tested with recorded answers; not run on those platforms here.
 
-Deliberately not here: signatures of executables; the path, the digest and the operator's rules
-must do.
+Deliberately not here: who signed an executable (signatures).
 """
 
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -31,6 +30,7 @@ from fleetward.core.listeners import (
     kept_command,
 )
 from fleetward.listeners.executables import Digests
+from fleetward.listeners.signatures import Signatures, signatures_of
 from fleetward.listeners.source import Owners, Ports, SourceDeniedError
 
 _LISTEN: Final = "LISTEN"
@@ -143,26 +143,40 @@ class PsutilOwners:
     Attributes:
         look_up: what psutil says of a pid (`WANTED`); None where it has ended.
         digests: of executables.
+        signatures: of executables.
         is_partial: whether the sockets' list lacked other users' programs.
     """
 
     look_up: Callable[[int], Program | None]
     digests: Digests = field(default_factory=Digests)
+    signatures: Signatures = field(default_factory=Signatures)
     is_partial: Callable[[], bool] = bool
 
     def owners(self, sockets: Sequence[BoundSocket]) -> Owners:
         """Return who holds `sockets`."""
-        found: dict[BoundSocket, tuple[Owner, ...]] = {}
-        for one in sockets:
-            program = self.look_up(one.pid) if one.pid is not None else None
-            if program is not None:
-                found[one] = (self._owner_of(program),)
+        pids = {one.pid for one in sockets if one.pid is not None}
+        programs = {pid: one for pid in pids if (one := self.look_up(pid)) is not None}
+        owners = self._signed({pid: self._owner_of(one) for pid, one in programs.items()})
+        found: dict[BoundSocket, tuple[Owner, ...]]
+        found = {s: (owners[s.pid],) for s in sockets if s.pid is not None and s.pid in owners}
         hidden = len(sockets) - len(found)
         unseen = [f"the owners of {hidden} sockets are hidden from this user"] if hidden else []
         if self.is_partial():
             unseen.append("the sockets of other users' programs are hidden from this user")
         advice = "run it as administrator (root)"
         return Owners(found, tuple(Unseen(what=what, command=advice) for what in unseen))
+
+    def _signed(self, owners: dict[int, Owner]) -> dict[int, Owner]:
+        """Return owners with the signatures of their executables, asked for together."""
+        files = [one.executable for one in owners.values() if one.executable is not None]
+        found = self.signatures.find((file.path, file.sha256) for file in files)
+        signed = dict(owners)
+        for pid, owner in owners.items():
+            file = owner.executable
+            if file is not None and file.path in found:
+                executable = replace(file, signature=found[file.path])
+                signed[pid] = replace(owner, executable=executable)
+        return signed
 
     def _owner_of(self, program: Program) -> Owner:
         path = program.get("exe") or ""
@@ -204,8 +218,11 @@ class PsutilOwners:
         return Parent(pid=pid, name=(program.get("name") or "") if program else "")
 
 
-def from_psutil() -> tuple[PsutilSockets, PsutilOwners]:
+def from_psutil(platform: str = "") -> tuple[PsutilSockets, PsutilOwners]:
     """Return both halves over the installed psutil.
+
+    Args:
+        platform: as `sys.platform` has it, for signatures; empty asks for none.
 
     Raises:
         SourceDeniedError: psutil is not installed.
@@ -234,4 +251,7 @@ def from_psutil() -> tuple[PsutilSockets, PsutilOwners]:
                 )
 
     sockets = PsutilSockets(lambda: psutil.net_connections(kind="inet"), own_connections)
-    return sockets, PsutilOwners(look_up, is_partial=lambda: sockets.is_partial)
+    signatures = signatures_of(platform)
+    return sockets, PsutilOwners(
+        look_up, signatures=signatures, is_partial=lambda: sockets.is_partial
+    )

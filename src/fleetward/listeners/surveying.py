@@ -195,7 +195,7 @@ def other_platform(name: str) -> Surveyor:
     from fleetward.listeners.psutil_source import from_psutil  # noqa: PLC0415 (where it is needed)
 
     try:
-        sockets, owners = from_psutil()
+        sockets, owners = from_psutil(name)
     except SourceDeniedError as error:
         raise ConfigurationError(str(error)) from error
     platform = Platform.WINDOWS if name == "win32" else Platform.MACOS
