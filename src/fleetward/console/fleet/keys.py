@@ -1,6 +1,7 @@
 """The console's own keys, which lie beside its database and secret key, and what hosts know of them.
 
 STATE/console.key            what it signs and opens with (identity.consoles), made at first start
+STATE/console-next.key       the pair that is to follow (fleet.rotation): seals to it are opened already
 STATE/console-previous.key   the pair that was replaced: seals to it are still opened
 """
 
@@ -16,6 +17,7 @@ from fleetward.identity.consoles import ConsoleKeys, load_console_keys, obtain_c
 from fleetward.wire.tokenfile import ConsolePins
 
 KEY_FILE: Final = "console.key"
+NEXT_FILE: Final = "console-next.key"
 PREVIOUS_FILE: Final = "console-previous.key"
 
 
@@ -43,7 +45,7 @@ def key_paths(disk: Disk | None = None) -> tuple[Path, ...]:
     disk = disk or SystemDisk()
     folder = keys_folder()
     obtain_console_keys(disk, folder / KEY_FILE, wired().entropy)
-    found = [folder / KEY_FILE, folder / PREVIOUS_FILE]
+    found = [folder / KEY_FILE, folder / NEXT_FILE, folder / PREVIOUS_FILE]
     return tuple(path for path in found if disk.kind(path) is Kind.FILE)
 
 
