@@ -5,8 +5,8 @@
 Two generated captures: 1 % and 100 % of the packets on port 2967; connections of 24 packets, a
 third of them of 66 bytes, the others up to 1,434. Each reader runs in a child of its own and
 does as much as it can of the same job: which connections are there on the port, with how many
-packets. dpkt and scapy are used where they can be imported; scapy reads the first 20,000 packets
-alone. No pcapy-ng: its filter in the kernel's language needs libpcap.
+packets. dpkt, scapy and pcapy-ng are used where they can be imported; scapy reads the first 20,000
+packets alone, pcapy-ng leaves other ports to libpcap's filter.
 """
 
 import argparse
@@ -35,6 +35,18 @@ with open(sys.argv[1], "rb") as f:
         tcp = ip.data
         if isinstance(tcp, dpkt.tcp.TCP) and 2967 in (tcp.sport, tcp.dport):
             flows[ip.src, tcp.sport, ip.dst, tcp.dport] += 1
+"""
+_PCAPY = """
+import collections, sys, pcapy
+flows = collections.Counter()
+reader = pcapy.open_offline(sys.argv[1])
+reader.setfilter("tcp port 2967")
+while True:
+    head, frame = reader.next()
+    if head is None:
+        break
+    at = 14 + (frame[14] & 15) * 4
+    flows[frame[26:34], frame[at : at + 4]] += 1
 """
 _SCAPY = """
 import collections, sys
@@ -82,6 +94,8 @@ def costs(file: Path, packets: int) -> list[tuple[str, Cost, int]]:
         )
     if importlib.util.find_spec("dpkt"):
         runs.append(("dpkt", [sys.executable, "-c", _DPKT, str(file)], packets))
+    if importlib.util.find_spec("pcapy"):
+        runs.append(("pcapy-ng, BPF", [sys.executable, "-c", _PCAPY, str(file)], packets))
     if importlib.util.find_spec("scapy"):
         count = min(packets, SCAPY_PACKETS)
         runs.append(("scapy", [sys.executable, "-c", _SCAPY, str(file), str(count)], count))

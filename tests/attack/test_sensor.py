@@ -217,16 +217,16 @@ def test_odd_bytes_and_odd_ends(seed: int) -> None:
         content = bytearray(rng.choice([*STREAMS.values(), rng.randbytes(4_096)]))
         for _ in range(rng.randrange(4)):
             content[rng.randrange(len(content))] = rng.randrange(256)
-        with closing(victim.connect(f"127.0.3.{rng.randrange(1, 250)}")) as client:
-            with suppress(OSError):
-                client.sendall(content[: rng.randrange(len(content) + 1)])
-                if rng.random() < 0.2:
-                    client.send(b"!", socket.MSG_OOB)
-                end = rng.randrange(4)
-                if end == 0:
-                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-                elif end < 3:
-                    client.shutdown((socket.SHUT_WR, socket.SHUT_RD)[end - 1])
+        client = victim.connect(f"127.0.3.{rng.randrange(1, 250)}")
+        with closing(client), suppress(OSError):
+            client.sendall(content[: rng.randrange(len(content) + 1)])
+            if rng.random() < 0.2:
+                client.send(b"!", socket.MSG_OOB)
+            end = rng.randrange(4)
+            if end == 0:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            elif end < 3:
+                client.shutdown((socket.SHUT_WR, socket.SHUT_RD)[end - 1])
 
     with attacked() as victim:
         for _ in range(300):
