@@ -10,7 +10,7 @@ from fleetward.console.audit.chain import Actor
 from fleetward.console.audit.models import Entry
 from fleetward.console.fleet import directives
 from fleetward.console.fleet.directives import Wish, direct, expire, withdraw
-from fleetward.console.fleet.inboxes import inbox_for
+from fleetward.console.fleet.inboxes import inbox_for, inbox_numbers
 from fleetward.console.fleet.models import Directive, HostKey, Presence
 from fleetward.console.wiring import rewired
 from fleetward.core.inbox import DirectiveKind, Inbox
@@ -217,3 +217,21 @@ def test_a_replaced_key_hears_acknowledgements_alone() -> None:
     HostKey.objects.update(standing="replaced")
     found = required(inbox())
     assert (len(found.acks), found.directives) == (1, ())
+
+
+def test_numbers_are_those_of_the_inboxes() -> None:
+    """What one query says of many hosts is what each one's inbox has; others are not named."""
+    for number in range(4):
+        add_host(number)
+    bring(check_in(0, 1, events=(event(1),)), check_in(1))
+    HostKey.objects.filter(key=host_key(3).id).update(standing="revoked")
+    HostKey.objects.filter(key=host_key(0).id).update(standing="replaced")
+    keys = [host_key(number).id for number in range(5)]
+    numbers = inbox_numbers([*keys, keys[0]])
+    assert numbers == {
+        keys[0]: Presence.objects.get(key__key=keys[0]).inbox_seq,
+        keys[1]: 0,
+        keys[2]: None,
+    }
+    assert required(inbox(0)).seq == numbers[keys[0]]
+    assert inbox_numbers([]) == {}

@@ -11,7 +11,7 @@ import pytest
 
 from fleetward.adapters.disk import SystemDisk
 from fleetward.console.ingest import opening
-from fleetward.console.ingest.executors import processes, threads
+from fleetward.console.ingest.executors import FEW, SharedOpener, processes, threads
 from fleetward.errors import BusyError
 from fleetward.identity.checkins import seal_check_in
 from fleetward.identity.consoles import obtain_console_keys
@@ -109,3 +109,20 @@ def test_an_events_digest_is_of_all_but_its_number() -> None:
     one, same, other = (opening._flat_event(event(1)), opening._flat_event(event(1)), event(2))
     assert one.digest == same.digest
     assert opening._flat_event(other).digest != one.digest
+
+
+def test_few_are_opened_here_and_many_beside(tmp_path: Path) -> None:
+    path = tmp_path / "console.key"
+    console = obtain_console_keys(SystemDisk(), path, SeededEntropy())
+    key = host_key()
+    envelopes = [seal_check_in(usual(key, n), key, console.public) for n in range(1, FEW + 2)]
+    shared = SharedOpener(threads(1, (console,)), processes(1, (path,)))
+    try:
+        few = asyncio.run(shared(envelopes[:FEW]))
+        assert not multiprocessing.active_children()
+        many = asyncio.run(shared(envelopes))
+        assert multiprocessing.active_children()
+    finally:
+        shared.few.executor.shutdown()
+        shared.many.executor.shutdown()
+    assert few == many[:FEW] == opening.open_envelopes(envelopes[:FEW], (console,))

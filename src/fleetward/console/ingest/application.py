@@ -13,7 +13,7 @@ signatures alone; an error says nothing about other hosts.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -23,13 +23,15 @@ from django.db import connection
 
 from fleetward.adapters.clock import Clock
 from fleetward.adapters.compression import decompress
-from fleetward.console.fleet.inboxes import inbox_for
+from fleetward.console.fleet.inboxes import inbox_for, inbox_numbers
+from fleetward.console.ingest.asking import Asking, Numbers
 from fleetward.console.ingest.batching import Batcher, BatchLimits, Opener
 from fleetward.console.ingest.deciding import Delivery, Verdict
 from fleetward.console.ingest.enrolling import AT_ONCE, Answer, Believed, Believer, answer_batch
 from fleetward.console.ingest.opening import Opened
 from fleetward.console.ingest.storing import store
 from fleetward.core.limits import STATUS
+from fleetward.core.status import HostId
 from fleetward.errors import BusyError, DocumentError, ExpiredError
 from fleetward.identity.consoles import ConsoleKeys
 from fleetward.wire.checkins import (
@@ -101,6 +103,7 @@ class Ingest:
         self._batcher = Batcher(opener, self._store, self._writer, limits)
         believer = Believer(self._readers, consoles, clock)
         self._enrolments = Batcher(believer, self._answer_batch, self._writer, AT_ONCE)
+        self._asking = Asking(self._readers, _numbers)
         self.counts = dict.fromkeys(Verdict, 0)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -187,6 +190,9 @@ class Ingest:
             raise _Answer(404, "there is no such inbox") from error
         keys, now = self._consoles[0], self._clock.now()
         try:
+            number = await self._asking.number(host)
+            if number is None or number == after:
+                return 204, b"", b""
             found = await _aside(self._readers, lambda: inbox_for(host, after, keys, now))
         except LookupError as error:
             raise _Answer(404, "there is no such inbox") from error
@@ -209,6 +215,11 @@ class Ingest:
     def _answer_batch(self, batch: list[tuple[Delivery, Believed]]) -> list[Answer]:
         _mend_connection()
         return answer_batch(batch, self._consoles[0], self._clock.now())
+
+
+def _numbers(hosts: Sequence[HostId]) -> Numbers:
+    _mend_connection()
+    return inbox_numbers(hosts)
 
 
 async def _aside(executor: Executor, act: Callable[[], _Result]) -> _Result:

@@ -14,6 +14,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 from django.db import connection
 
+from fleetward.wire.preparing import prepared
+
 Value = str | int | bytes | datetime | None
 Row = tuple[Value, ...]
 _Row = TypeVar("_Row", bound=msgspec.Struct)
@@ -178,6 +180,7 @@ def rows_among(query: Query, values: Iterable[str | int], kind: type[_Row]) -> l
     wanted = list(values)
     if not wanted:
         return []
+    prepared(kind)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(query.for_postgresql(), [wanted])

@@ -1,7 +1,8 @@
 """Where envelopes are opened: threads of this process, or processes beside it.
 
 PyNaCl gives the interpreter's lock back while it computes, so threads share the cores for what is
-curve arithmetic (two thirds); processes share them for all of it, at about 30 MiB each.
+curve arithmetic (two thirds); processes share them for all of it, at about 30 MiB each. What comes
+one by one is opened in a thread, since the way to another process and back costs more than it.
 """
 
 import asyncio
@@ -15,11 +16,15 @@ from concurrent.futures import (
 )
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from fleetward.console.ingest import opening
 from fleetward.console.ingest.opening import Results
 from fleetward.errors import BusyError
 from fleetward.identity.consoles import ConsoleKeys
+
+FEW: Final = 8
+"""Envelopes that are opened in a thread: to hand them to another process costs as much as opening two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,23 @@ class ProcessOpener:
                 self.executor = self._make()
             raise BusyError("a process that opens check-ins has ended: send this again") from error
         return opening.unpack(packed)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedOpener:
+    """Opens few in a thread of this process, many in the processes beside it."""
+
+    few: ThreadOpener
+    many: ProcessOpener
+
+    async def __call__(self, envelopes: Sequence[bytes]) -> Results:
+        """Return each envelope's content, or None.
+
+        Raises:
+            BusyError: as `ProcessOpener`.
+        """
+        opener = self.few if len(envelopes) <= FEW else self.many
+        return await opener(envelopes)
 
 
 def threads(count: int, consoles: tuple[ConsoleKeys, ...]) -> ThreadOpener:
