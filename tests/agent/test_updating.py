@@ -11,7 +11,7 @@ from fleetward.agent.following import Outcome, ProductReport
 from fleetward.agent.home import Home
 from fleetward.agent.records import Records
 from fleetward.agent.slots import Slots
-from fleetward.agent.updating import load_last_check
+from fleetward.agent.updating import SourceTrouble, Trouble, load_last_check
 from fleetward.agent.verifying import verify_product
 from fleetward.config.agent import EngineSettings
 from fleetward.core.documents import Channel, Floor, Manifest, Policy, RampStep, Wave
@@ -23,6 +23,7 @@ from fleetward.errors import (
     ConfigurationError,
     DigestError,
     DiskError,
+    MetadataError,
     NetworkError,
     RejectedError,
     RollbackError,
@@ -796,3 +797,28 @@ def test_a_slot_that_somebody_removed_before_activation_is_staged_again() -> Non
     world.engine_says = lambda _: Finished(0, "")
     assert updated(world, disk, engines=(YARA,)).outcome is Outcome.INSTALLED
     assert running(disk) == V2
+
+
+def test_a_source_that_lies_about_a_blob_is_told_although_another_one_had_it() -> None:
+    world, disk = World(), fresh_disk()
+    manifest = world.publish(V1)
+    path = blob_path(manifest.pack.sha256)
+    liar, good = "http://liar.test", "http://good.test"
+    world.fetcher.lies[liar, path] = b"x" * len(world.fetcher.blobs[path])
+    told = SourceTrouble("http://old.test", Trouble.OLD, "its timestamp is old")
+    world.trust.sources_did = (told,)
+    report = world.agent(disk, sources=(liar, good)).update()
+    assert report.exit_code == 0
+    why = "it gave other bytes of a blob than were signed"
+    assert report.check.troubles == (told, SourceTrouble(liar, Trouble.REFUSED, why))
+    assert load_last_check(Home(disk, HOME)) == report.check
+
+
+def test_what_sources_did_is_kept_also_where_none_served() -> None:
+    world, disk = World(), fresh_disk()
+    told = SourceTrouble("http://evil.test", Trouble.REFUSED, "a signature is wrong")
+    world.trust.error, world.trust.sources_did = MetadataError("all were refused"), (told,)
+    assert world.agent(disk).update().exit_code == 10
+    check = load_last_check(Home(disk, HOME))
+    assert check is not None
+    assert check.troubles == (told,)

@@ -10,6 +10,7 @@ from fleetward.adapters.entropy import Entropy
 from fleetward.adapters.http import HttpSession, HttpSettings
 from fleetward.adapters.proxies import Proxies
 from fleetward.agent.checking import FleetMetadata
+from fleetward.agent.consoles import remember_consoles
 from fleetward.agent.fetching import Progress, no_progress
 from fleetward.agent.home import Home, create_home
 from fleetward.agent.measuring import MeasuredSession
@@ -21,7 +22,8 @@ from fleetward.agent.updating import Agent, UpdateReport, load_last_check
 from fleetward.agent.verifying import Verified, verify_product
 from fleetward.agent.watching import Outlook
 from fleetward.config.agent import AgentSettings, NetworkSettings, load_agent_settings
-from fleetward.trust.client import FleetTrust
+from fleetward.errors import NetworkError, TrustError
+from fleetward.trust.client import FleetTrust, Source
 
 
 def http_session(network: NetworkSettings, clock: Clock) -> HttpSession:
@@ -105,6 +107,29 @@ def outlook_of(home: Home, report: UpdateReport) -> Outlook:
         spread=settings.push.spread,
         network=settings.network,
     )
+
+
+def learn_consoles(home: Home) -> str | None:
+    """Ask the sources whom the fleet keys name as the console, before this host is enrolled.
+
+    The caller holds the agent's lock.
+
+    Returns:
+        Why that could not be read, or None. What was known before holds then.
+
+    Raises:
+        ConfigurationError: the settings or the trust state are damaged.
+        DiskError: HOME cannot be written.
+    """
+    settings, clock = load_agent_settings(home.disk, home.path), SystemClock()
+    trust = FleetTrust(home.disk, home.trust, http_session(settings.network, clock), clock)
+    try:
+        consoles = trust.refresh([Source(url) for url in settings.sources]).consoles()
+    except (NetworkError, TrustError) as error:
+        return str(error)
+    if consoles is not None:
+        remember_consoles(home, consoles)
+    return None
 
 
 def records_of(home: Home, settings: AgentSettings) -> tuple[Record, ...]:

@@ -20,6 +20,7 @@ from fleetward.agent.verifying import Verified
 from fleetward.agent.wiring import (
     create_agent,
     http_session,
+    learn_consoles,
     open_agent,
     status_of,
     verify_all,
@@ -285,6 +286,7 @@ def enroll(
 ) -> None:
     """Make this host known to a console; its token is never sent.
 
+    Refused where the fleet keys have signed another console than the token file names (exit 10).
     Exits 0 also where a person has yet to approve; `agent run` goes on asking.
 
     Example: fleetward agent enroll /var/lib/fleetward --console https://console.example
@@ -299,6 +301,7 @@ def enroll(
     file = read_token_file(_read_secret(token_file), console)
     settings = load_agent_settings(agent_home.disk, agent_home.path)
     with agent_home.lock():
+        unread = learn_consoles(agent_home)
         enrolled = enrol(
             agent_home,
             file,
@@ -308,6 +311,9 @@ def enroll(
             clock=SystemClock(),
             entropy=SystemEntropy(),
         )
+    if unread:
+        note = "whom the fleet keys name as the console is not known yet"
+        remarks.print(f"note: {note}: {escape(unread)}", soft_wrap=True)
     if enrolled.standing is Standing.REFUSED:
         raise ConfigurationError(f"the console refuses this host: {enrolled.reason}")
     waits = enrolled.standing is Standing.PENDING

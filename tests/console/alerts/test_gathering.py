@@ -184,6 +184,16 @@ def test_a_confirmation_of_the_product_ends_what_went_wrong_with_it(event: str, 
     found(kind)
 
 
+def test_a_source_that_freezes_is_named_and_one_that_is_nobody_is_not_made_up() -> None:
+    """The host heard newer metadata elsewhere; where nobody had any, it is the host that is frozen."""
+    host = add_host(1)
+    add_event(host, "frozen-source", 1)
+    found()
+    add_event(host, "frozen-source", 2, subject="relay.lyon:2967")
+    (fact,) = found(Kind.RELAY_FROZEN)
+    assert (fact.hosts, fact.detail) == (1, "pc-1: relay.lyon:2967: the engine restarted 3 times")
+
+
 @pytest.mark.parametrize("event", ["refused-source", "events-dropped"])
 def test_a_confirmation_says_nothing_of_sources_and_of_lost_events(event: str) -> None:
     host = add_host(1)
@@ -192,7 +202,7 @@ def test_a_confirmation_says_nothing_of_sources_and_of_lost_events(event: str) -
     assert len(gather(NOW)) == 1
 
 
-def add_event(host: Host, kind: str, e: int, product: str = "yara") -> None:
+def add_event(host: Host, kind: str, e: int, product: str = "yara", subject: str = "") -> None:
     assert host.key is not None
     Event.objects.create(
         key=host.key,
@@ -205,6 +215,7 @@ def add_event(host: Host, kind: str, e: int, product: str = "yara") -> None:
         kind=kind,
         product=product,
         release="r2",
+        subject=subject,
         detail="the engine restarted 3 times",
     )
 

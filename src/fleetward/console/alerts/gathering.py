@@ -157,6 +157,7 @@ _EVENTS: Final = {
     EventKind.REJECTED: (Kind.REJECTED, "rejected"),
     EventKind.DRIFT: (Kind.DRIFT, "found changed files of"),
     EventKind.REFUSED_SOURCE: (Kind.REFUSED_SOURCE, "refused a source"),
+    EventKind.FROZEN_SOURCE: (Kind.RELAY_FROZEN, "were served old metadata"),
     EventKind.EVENTS_DROPPED: (Kind.EVENTS_DROPPED, "lost events"),
 }
 
@@ -175,11 +176,16 @@ def _is_mended() -> Q:
 
 
 def _of_events(now: datetime, sites: dict[int, Site]) -> Iterator[Fact]:
-    recent = Event.objects.filter(
-        kind__in=[kind.value for kind in _EVENTS],
-        received__gt=now - RECENT,
-        host__standing=HostStanding.ACTIVE,
-    ).exclude(_is_mended())
+    # A host that all sources keep in the past names none: that is a frozen host or repository.
+    recent = (
+        Event.objects.filter(
+            kind__in=[kind.value for kind in _EVENTS],
+            received__gt=now - RECENT,
+            host__standing=HostStanding.ACTIVE,
+        )
+        .exclude(kind=EventKind.FROZEN_SOURCE.value, subject="")
+        .exclude(_is_mended())
+    )
     counted = (
         recent.order_by()
         .values("kind", "product", "release", "host__site_id")
@@ -197,11 +203,15 @@ def _of_events(now: datetime, sites: dict[int, Site]) -> Iterator[Fact]:
             kind=kind,
             subject=f"{each['product']}/{each['release']}:{_subject(site)}",
             title=_counted(each["count"], f"{words} {what}".strip(), site),
-            detail=": ".join(part for part in (newest.host.name, newest.detail) if part),
+            detail=_said(newest),
             site=each["host__site_id"],
             hosts=each["count"],
             link=_hosts_of(newest, each["count"], site),
         )
+
+
+def _said(event: Event) -> str:
+    return ": ".join(part for part in (event.host.name, event.subject, event.detail) if part)
 
 
 def _hosts_of(newest: Event, hosts: int, site: Site | None) -> str:
