@@ -38,6 +38,7 @@ def this_database(monkeypatch: pytest.MonkeyPatch) -> list[ConsoleFileSettings]:
         return Path("/")
 
     monkeypatch.setattr("fleetward.cli.console.start_django", started)
+    monkeypatch.setattr("fleetward.cli.console_options.start_django", started)
     return asked
 
 

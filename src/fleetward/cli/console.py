@@ -11,9 +11,12 @@ from typing import Annotated
 import typer
 
 from fleetward.adapters.disk import SystemDisk
+from fleetward.cli.console_enrolment import app as enrolment
+from fleetward.cli.console_keys import keys
+from fleetward.cli.console_options import Config, Db, State, settings_of, start
 from fleetward.cli.listening import parse_listen, print_listening
 from fleetward.cli.output import print_json
-from fleetward.config.console import ConsoleFileSettings, load_console_settings
+from fleetward.config.console import ConsoleFileSettings
 from fleetward.config.strict import toml_text
 from fleetward.console.backups import back_up
 from fleetward.console.backups import restore as put_back
@@ -26,18 +29,8 @@ from fleetward.errors import ConfigurationError, UsageError
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 audit = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(audit, name="audit", help="The log of who did what.")
-
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings in TOML; flags win.")
-]
-Db = Annotated[
-    str | None,
-    typer.Option("--db", metavar="URL", help="sqlite:///FILE or postgresql://HOST/NAME."),
-]
-State = Annotated[
-    Path | None,
-    typer.Option("--state", metavar="DIR", help="For the secret key; SQLite's folder otherwise."),
-]
+app.command("keys")(keys)
+app.add_typer(enrolment, name="enrol-token", help="Tokens that enrol hosts, as files.")
 
 
 @app.callback()
@@ -63,7 +56,7 @@ def run(
     """
     from fleetward.console.serving import bind, serve  # noqa: PLC0415 (only `run` needs uvicorn)
 
-    settings = _settings(config, db=db, listen=listen, state=state, url=url)
+    settings = settings_of(config, db=db, listen=listen, state=state, url=url)
     _log_to_stderr()
     host, port = parse_listen(settings.listen)
     bound = bind(host, port)
@@ -107,7 +100,7 @@ def createadmin(
 
     Example: fleetward console createadmin ada --db sqlite:///console.db
     """
-    _start(config, db, state)
+    start(config, db, state)
     from fleetward.console.audit.chain import SYSTEM  # noqa: PLC0415 (Django is set up only now)
     from fleetward.console.organisation.people import add_administrator  # noqa: PLC0415 (see above)
 
@@ -146,7 +139,7 @@ def token(
 
     Example: fleetward console token ada --name backup --scope read --db sqlite:///console.db
     """
-    _start(config, db, state)
+    start(config, db, state)
     from fleetward.console.audit.chain import SYSTEM  # noqa: PLC0415 (Django is set up only now)
     from fleetward.console.organisation.models import User  # noqa: PLC0415 (see above)
     from fleetward.console.organisation.tokens import issue_token, parse_scopes  # noqa: PLC0415 (see above)
@@ -164,13 +157,13 @@ def settings(config: Config = None) -> None:
 
     Example: fleetward console settings > console.toml
     """
-    typer.echo(toml_text(_settings(config)), nl=False)
+    typer.echo(toml_text(settings_of(config)), nl=False)
 
 
 @app.command()
 def migrate(db: Db = None, config: Config = None, state: State = None) -> None:
     """Bring the database up to date; `run` does it by itself at its start."""
-    _start(config, db, state)
+    start(config, db, state)
 
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The backup.")]
@@ -182,7 +175,7 @@ def backup(folder: Folder, db: Db = None, config: Config = None, state: State = 
 
     Example: fleetward console backup /backup/console-2026-11-24 --db sqlite:///console.db
     """
-    database, keys = _sqlite(_settings(config, db=db, state=state))
+    database, keys = _sqlite(settings_of(config, db=db, state=state))
     back_up(SystemDisk(), database, keys, folder.absolute())
     typer.echo(f"{folder} holds the console and its keys: keep it as safe as the console")
 
@@ -193,7 +186,7 @@ def restore(folder: Folder, db: Db = None, config: Config = None, state: State =
 
     Example: fleetward console restore /backup/console-2026-11-24 --db sqlite:///console.db
     """
-    database, keys = _sqlite(_settings(config, db=db, state=state))
+    database, keys = _sqlite(settings_of(config, db=db, state=state))
     put_back(SystemDisk(), folder.absolute(), database, keys)
     typer.echo(f"restored to {database}; see that it holds: fleetward console audit verify")
 
@@ -224,7 +217,7 @@ def verify(
 
     Example: fleetward console audit verify --db sqlite:///console.db
     """
-    _start(config, db, state)
+    start(config, db, state)
     from fleetward.console.audit.chain import verify_log  # noqa: PLC0415 (Django is set up only now)
 
     verdict = verify_log(_kept(head))
@@ -246,13 +239,3 @@ def _kept(head: str | None) -> tuple[int, str] | None:
     if not (colon and number.isascii() and number.isdigit() and len(digest) == 64):
         raise UsageError(f"{head!r} is no N:DIGEST, as `audit verify` prints it")
     return int(number), digest
-
-
-def _settings(config: Path | None, **flags: object) -> ConsoleFileSettings:
-    chosen = load_console_settings(SystemDisk(), config) if config else ConsoleFileSettings()
-    return chosen.having(**{name: value for name, value in flags.items() if value is not None})
-
-
-def _start(config: Path | None, db: str | None, state: Path | None) -> None:
-    settings = _settings(config, db=db, state=state)
-    start_django(SystemDisk(), Wiring(settings=settings))
