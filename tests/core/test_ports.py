@@ -131,6 +131,13 @@ def test_a_command_line_like_the_agents_is_no_sensor() -> None:
     assert one(listener(running(AGENT)), role=RelayRole.NONE).verdict is SUSPICIOUS
 
 
+def test_the_rule_of_the_documentation_expects_it_from_another_process_too() -> None:
+    rule = PortRule(name="the agent's sensor", port=2967, script="fleetward.cli.agentd")
+    assert one(listener(running(AGENT)), rules=(rule,)).verdict is EXPECTED
+    other = Script(kind="module", name="fleetward.cli.agentd2")
+    assert one(listener(running(other)), rules=(rule,)).verdict is UNKNOWN
+
+
 def test_an_own_sensor_whose_interpreter_anybody_may_write_is_suspicious() -> None:
     program = running(AGENT)
     assert program.executable
