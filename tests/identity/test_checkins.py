@@ -4,12 +4,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fleetward.core.inbox import Acknowledgement, Directive, DirectiveKind, Inbox
 from fleetward.core.limits import STATUS
+from fleetward.core.status import CheckIn
 from fleetward.errors import DocumentError, ExpiredError, RollbackError, SignatureError
 from fleetward.identity.checkins import (
     open_check_in,
+    open_check_ins,
     seal_check_in,
     sign_inbox,
     verify_check_in,
@@ -152,3 +156,48 @@ def test_a_check_in_over_udp_is_held_to_its_length() -> None:
     assert verify_check_in(long).host == HOST.id
     with pytest.raises(DocumentError, match="where 1200 may be"):
         verify_check_in(long, STATUS.datagram_bytes)
+
+
+def _foreign_words() -> bytes:
+    return HOST.sign(CHECKIN_TYPE, CONSOLE.public.seal(encode_check_in(usual(host_key(1)))))
+
+
+GOOD = [sealed(number, n) for number, n in ((0, 1), (0, 2), (1, 1))]
+REFUSED = [
+    b"",
+    b"rubbish",
+    GOOD[0][:-1],
+    GOOD[0] + b" ",
+    GOOD[0].replace(b'"sig":"', b'"sig":"AAAA', 1),
+    seal_check_in(usual(HOST), HOST, OTHER_CONSOLE.public),
+    HOST.sign(CHECKIN_TYPE, b"never sealed"),
+    HOST.sign(CHECKIN_TYPE, CONSOLE.public.seal(b"{}")),
+    HOST.sign("application/x-other", CONSOLE.public.seal(encode_check_in(usual(HOST)))),
+    _foreign_words(),
+]
+
+
+def _one(content: bytes) -> CheckIn | None:
+    try:
+        return open_check_in(verify_check_in(content), [CONSOLE])
+    except (DocumentError, SignatureError):
+        return None
+
+
+@given(st.lists(st.sampled_from(GOOD + REFUSED), max_size=12))
+def test_many_are_opened_as_each_by_itself(contents: list[bytes]) -> None:
+    """Whatever comes beside it, an envelope is believed or refused for what it is."""
+    found = open_check_ins(contents, iter([CONSOLE]))
+    assert found == [_one(content) for content in contents]
+
+
+def test_of_many_only_the_good_ones_are_believed() -> None:
+    found = open_check_ins([*REFUSED, *GOOD], [CONSOLE])
+    assert found[: len(REFUSED)] == [None] * len(REFUSED)
+    assert [(one.host, one.n) for one in found if one] == [
+        (host_key(0).id, 1),
+        (host_key(0).id, 2),
+        (host_key(1).id, 1),
+    ]
+    assert open_check_ins(GOOD, [OTHER_CONSOLE]) == [None] * 3
+    assert None not in open_check_ins(GOOD, [OTHER_CONSOLE, CONSOLE])

@@ -1,6 +1,6 @@
 """From an envelope to what the console needs of it: verified, opened, checked; nothing stored.
 
-This is where the time goes (Ed25519 62 µs, X25519 40 µs of about 180 µs for each check-in), so it
+This is where the time goes (Ed25519 65 µs, X25519 40 µs of about 140 µs for each check-in), so it
 runs aside: `open_envelopes` takes and gives bytes and short tuples, which go cheaply to another
 thread or process and back.
 
@@ -22,8 +22,7 @@ import msgspec
 from fleetward.adapters.disk import SystemDisk
 from fleetward.core.digest import sha256_of
 from fleetward.core.status import CheckIn, HostEvent
-from fleetward.errors import DocumentError, SignatureError
-from fleetward.identity.checkins import open_check_in, verify_check_in
+from fleetward.identity.checkins import open_check_ins
 from fleetward.identity.consoles import ConsoleKeys, load_console_keys
 
 
@@ -87,15 +86,11 @@ def open_envelopes(envelopes: Sequence[bytes], consoles: Sequence[ConsoleKeys]) 
         envelopes: their bytes.
         consoles: the console's present keys, then those just replaced.
     """
-    return [_open(envelope, consoles) for envelope in envelopes]
-
-
-def _open(envelope: bytes, consoles: Sequence[ConsoleKeys]) -> Opened | None:
-    try:
-        said = open_check_in(verify_check_in(envelope), consoles)
-    except (DocumentError, SignatureError):
-        return None
-    return _flat(said, sha256_of(envelope))
+    said = open_check_ins(envelopes, consoles)
+    return [
+        None if one is None else _flat(one, sha256_of(envelope))
+        for one, envelope in zip(said, envelopes, strict=True)
+    ]
 
 
 def _flat(said: CheckIn, digest: str) -> Opened:

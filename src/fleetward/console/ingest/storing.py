@@ -13,7 +13,12 @@ import msgspec
 from django.db import connection, transaction
 
 from fleetward.console.fleet.models import Directive, Host
-from fleetward.console.fleet.standings import LIVE_DIRECTIVES, DirectiveState, HostStanding
+from fleetward.console.fleet.standings import (
+    LIVE_DIRECTIVES,
+    DirectiveState,
+    HostStanding,
+    KeyStanding,
+)
 from fleetward.console.ingest.bulk import Columns, Query, Row, Table, rows_among, write
 from fleetward.console.ingest.deciding import (
     Answered,
@@ -32,6 +37,7 @@ from fleetward.console.ingest.deciding import (
 )
 from fleetward.console.ingest.opening import Opened
 from fleetward.console.ingest.statuses import write_statuses
+from fleetward.console.ports.taking import take_listeners
 from fleetward.core.checkins import Epoch
 from fleetward.core.digest import Sha256
 
@@ -252,6 +258,8 @@ def _write(changes: Changes, now: datetime) -> None:
     )
     write(_CHECK_IN, [_check_in_row(kept) for kept in changes.kept])
     write(_EVENT, [_event_row(new, now) for new in changes.events])
+    if changes.events:
+        take_listeners(changes.events, _active(changes), now)
     write_statuses(changes.statuses)
     for answer in changes.answered:
         _write_answer(answer, now)
@@ -260,6 +268,10 @@ def _write(changes: Changes, now: datetime) -> None:
     _move(changes.returned, HostStanding.RETIRED, HostStanding.ACTIVE, now)
     _move(changes.left, HostStanding.ACTIVE, HostStanding.RETIRED, now)
     _forget_epochs(changes)
+
+
+def _active(changes: Changes) -> set[int]:
+    return {pk for pk, key in changes.keys.items() if key.standing == KeyStanding.ACTIVE}
 
 
 def _move(hosts: set[int], before: HostStanding, after: HostStanding, now: datetime) -> None:
