@@ -216,7 +216,23 @@ def test_a_part_of_a_page_sends_the_whole_window_to_the_login(ada: User) -> None
         headers={"HX-Request": "true", "HX-Current-URL": "http://testserver/audit/"},
     )
     assert answer.status_code == 401
-    assert answer["HX-Redirect"].startswith("/login/?next=")
+    assert answer["HX-Redirect"] == "/login/?next=http%3A%2F%2Ftestserver%2Faudit%2F&ended=1"
+    page = client.get(answer["HX-Redirect"]).content.decode()
+    assert "Your session has ended" in page
+    assert 'name="next" value="/audit/"' in page
+
+
+def test_who_comes_back_to_a_session_that_has_ended_is_told(ada: User) -> None:
+    """And nobody else is: who comes for the first time is simply asked who it is."""
+    with rewired(clock=SetClock()) as wiring:
+        client = signed_in(ada)
+        wiring.clock.sleep(timedelta(minutes=31))
+        sent = client.get("/audit/?actor=ada")
+        assert sent["Location"] == "/login/?next=%2Faudit%2F%3Factor%3Dada&ended=1"
+        assert "Your session has ended" in client.get(sent["Location"]).content.decode()
+        again = client.get("/audit/")
+        assert again["Location"] == "/login/?next=%2Faudit%2F"
+    assert "has ended" not in client.get(again["Location"]).content.decode()
 
 
 def test_a_new_password_ends_all_other_sessions(ada: User) -> None:

@@ -1,6 +1,7 @@
 """Small things that every page uses: times, pages of rows, cursors, sites."""
 
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
 from django.http import Http404
@@ -12,7 +13,7 @@ from fleetward.console.access import EVERY_SITE, NO_SITE, Reach
 from fleetward.console.organisation.models import Site
 from fleetward.console.web.paging import cursor_in, slice_after
 from fleetward.console.web.reaching import one_within, within
-from fleetward.console.web.tags import distance, duration, icon, instant, live, pretty
+from fleetward.console.web.tags import coded, distance, duration, icon, instant, live, pretty
 from fleetward.console.wiring import rewired
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -63,6 +64,19 @@ def test_a_duration_in_whole_units(span: timedelta, words: str) -> None:
 def test_json_is_shown_indented_and_other_text_as_it_is() -> None:
     assert pretty('{"a":1}') == '{\n  "a": 1\n}'
     assert pretty("no json") == "no json"
+
+
+@given(st.text(alphabet="`<&ab ", max_size=40))
+def test_commands_in_a_sentence_become_code_and_nothing_else_becomes_a_tag(text: str) -> None:
+    shown = coded(text)
+    assert shown.count("<code>") == shown.count("</code>") == (text.count("`") + 1) // 2
+    rest = shown.replace("<code>", "").replace("</code>", "")
+    assert unescape(rest) == text.replace("`", "")
+    assert "<" not in rest
+
+
+def test_a_command_in_a_sentence() -> None:
+    assert coded("run `a <b>` now") == "run <code>a &lt;b&gt;</code> now"
 
 
 def test_tags_escape_what_they_are_given() -> None:

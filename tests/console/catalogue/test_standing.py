@@ -2,12 +2,13 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetward.console.catalogue.charts import in_bytes, size_chart
+from fleetward.console.catalogue.charts import _powers, in_bytes, size_chart
 from fleetward.console.catalogue.models import Channel, Product, Release, Repository, Role
 from fleetward.console.catalogue.standing import (
     Tone,
@@ -125,7 +126,17 @@ def test_a_chart_has_neither_style_nor_script() -> None:
     assert not re.search(r"<(style|script|defs|foreignObject)|\son\w+=|style=|href", drawn)
     assert "r<1>" not in drawn
     assert drawn.count('class="dot') >= 3
-    assert "MB" in drawn
+    assert re.findall(r">([^<>]+)</text>", drawn)[:4] == ["1 kB", "10 kB", "100 kB", "1 MB"]
+
+
+@given(st.lists(st.integers(1, 2**53), min_size=1, max_size=24))
+def test_the_scale_of_a_chart_holds_every_size_and_no_power_too_many(sizes: list[int]) -> None:
+    powers = _powers(sizes)
+    assert powers[0] <= min(sizes) < 10 * powers[0]
+    assert max(sizes) <= powers[-1]
+    assert len(powers) >= 2
+    assert powers[-2] < max(*sizes, 2)
+    assert all(b == 10 * a for a, b in pairwise(powers))
 
 
 @given(

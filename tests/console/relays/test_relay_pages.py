@@ -52,7 +52,7 @@ def test_a_relay_s_page_says_how_it_stands_and_what_to_do() -> None:
     assert "it may freeze them on purpose" in page
     assert "bandwidth.rate" in page
     assert page.count("<figure>") == 6
-    assert 'aria-label="Lag in versions; now 60"' in page
+    assert 'aria-label="Lag in versions; now 60, at most 60"' in page
     assert "connection refused" in browser.get(f"/relays/{relay('quito').pk}/").content.decode()
     assert "taken by another relay" in browser.get(f"/relays/{relay('leeds').pk}/").content.decode()
     long = browser.get(f"/relays/{relay('osaka').pk}/?span=90d").content.decode()

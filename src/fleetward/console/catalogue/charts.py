@@ -45,9 +45,20 @@ def size_chart(
         explicit_size=False,
     )
     chart.x_labels = list(labels)
-    chart.add("Pack", [max(length, 1) for length in packs])
-    chart.add("Smallest delta", [None if length is None else max(length, 1) for length in deltas])
+    sizes = [max(length, 1) for length in packs]
+    smallest = [None if length is None else max(length, 1) for length in deltas]
+    powers = _powers([*sizes, *(length for length in smallest if length is not None)])
+    chart.range, chart.y_labels = (powers[0], powers[-1]), powers
+    chart.add("Pack", sizes)
+    chart.add("Smallest delta", smallest)
     return _bare(chart.render())
+
+
+def _powers(sizes: Sequence[int]) -> list[int]:
+    """Return the powers of ten from below the smallest size to above the greatest; two at least."""
+    low = len(str(min(sizes))) - 1
+    high = len(str(max(sizes) - 1)) if max(sizes) > 1 else 0
+    return [10**power for power in range(low, max(high, low + 1) + 1)]
 
 
 def _bare(drawn: str | bytes) -> SafeString:

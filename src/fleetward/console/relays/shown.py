@@ -214,12 +214,13 @@ class Series:
 
     Attributes:
         title: what it is.
-        now: the last value for people.
+        now: the last value for people; `most` the greatest.
         drawing: the values.
     """
 
     title: str
     now: str
+    most: str
     drawing: SafeString
 
 

@@ -80,24 +80,24 @@ def relay(request: AskedByPerson, pk: int) -> HttpResponse:
     is_long = request.GET.get("span") == "90d"
     words = {
         "shown": show([row], now)[0],
-        "series": series(history(row, now, long=is_long)),
+        "series": series(history(row, now, long=is_long), "18 h" if is_long else "12 min"),
         "is_long": is_long,
     }
     page = "relays/relay-now.html" if request.htmx else "relays/relay.html"
     return render(request, page, words)
 
 
-def series(samples: Sequence[Sample | None]) -> list[Series]:
-    """Return a relay's curves."""
+def series(samples: Sequence[Sample | None], span: str) -> list[Series]:
+    """Return a relay's curves; `span` says of how long each of their points is."""
     pieces = _pieces(samples)
     bytes_of = filesizeformat
     return [
         _one("Hit ratio", pieces, _hit_percent, lambda value: f"{value:.1f} %"),
-        _one("Over the WAN", pieces, _sum("upstream_bytes"), bytes_of),
-        _one("Delivered", pieces, _sum("delivered_bytes"), bytes_of),
+        _one(f"Over the WAN per {span}", pieces, _sum("upstream_bytes"), bytes_of),
+        _one(f"Delivered per {span}", pieces, _sum("delivered_bytes"), bytes_of),
         _one("Spool", pieces, _most("spool_bytes"), bytes_of, tone="warn"),
         _one("Lag in versions", pieces, _most("lag"), lambda value: f"{value:.0f}", tone="bad"),
-        _one("Refused for want of room", pieces, _sum("overloaded"), lambda v: f"{v:.0f}"),
+        _one(f"Refused per {span}, full", pieces, _sum("overloaded"), lambda v: f"{v:.0f}"),
     ]
 
 
@@ -121,9 +121,10 @@ def _one(
     tone: str = "",
 ) -> Series:
     values = [figure(piece) if piece else None for piece in pieces]
-    last = next((value for value in reversed(values) if value is not None), None)
-    said = "unknown" if last is None else word(last)
-    return Series(title, said, sparkline(values, f"{title}; now {said}", tone=tone))
+    known = [value for value in values if value is not None]
+    said, most = (word(known[-1]), word(max(known))) if known else ("unknown", "unknown")
+    label = f"{title}; now {said}, at most {most}"
+    return Series(title, said, most, sparkline(values, label, tone=tone))
 
 
 def _sum(name: str) -> Callable[[Piece], float | None]:

@@ -91,7 +91,9 @@ def _to(request: HttpRequest, route: str) -> HttpResponse:
     # A form that was sent cannot be sent again by a link: back to the page that it stood on.
     if not is_part and request.method != "GET":
         back = request.headers.get("Referer", "/")
-    target = f"{reverse(route)}?{urlencode({'next': back})}"
+    ended = is_part or getattr(request, "session_ended", False)
+    words = {"next": back, **({"ended": "1"} if ended and route == "accounts:login" else {})}
+    target = f"{reverse(route)}?{urlencode(words)}"
     if is_part:
         return HttpResponse(status=401, headers={"HX-Redirect": target})
     return HttpResponseRedirect(target)

@@ -81,6 +81,7 @@ class SessionLimits:
         too_old = now - began > limits.longest.total_seconds()
         if too_old or now - seen > limits.idle.total_seconds():
             logout(request)
+            request.session_ended = True  # type: ignore[attr-defined]
         # A page that refreshes itself is no sign of a person: htmx's polls do not keep awake.
         elif now - seen > SEEN_SECONDS and not _is_poll(request):
             request.session[SEEN] = now

@@ -7,7 +7,7 @@ from typing import Any
 from django import template
 from django.templatetags.static import static
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from fleetward.console.web.frame import Link, tabs
 from fleetward.console.web.middleware import POLL
@@ -71,6 +71,18 @@ def instant(moment: datetime | None) -> SafeString:
         moment.isoformat(),
         exact,
         distance(moment, wired().clock.now()),
+    )
+
+
+@register.filter
+def coded(text: str) -> SafeString:
+    """Return a sentence whose commands stand between backticks, with these as code."""
+    parts = ((part,) for part in text.split("`"))
+    plain, code = "{}", "<code>{}</code>"
+    return mark_safe(  # noqa: S308 (format_html has escaped every part)
+        "".join(
+            format_html(code if place % 2 else plain, *part) for place, part in enumerate(parts)
+        )
     )
 
 
