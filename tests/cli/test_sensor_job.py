@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agent.test_sensing import free_port
 from cli.test_main_job import Site
 from cli.test_main_job import site as site  # noqa: PLC0414 (a fixture)
@@ -15,6 +17,7 @@ from fleetward.adapters.disk import SystemDisk
 from fleetward.agent.home import Home
 from fleetward.agent.noticing import parse_line
 from fleetward.cli import agentd
+from fleetward.cli.main import run
 from fleetward.config.agent import load_agent_settings, save_agent_settings
 from fleetward.config.sensor import SensorSettings
 from fleetward.core.status import EventKind
@@ -69,6 +72,11 @@ def test_what_an_agents_sensor_hears_is_an_event_and_in_its_status(site: Site) -
         until(program, f"sensor: tcp/{port} rtvscan-overflow from 127.0.0.0/24")
         wait_until(lambda: status(site)["sensor"]["seen"] == 1)
         shown = status(site)["sensor"]
+        for_people = subprocess.run(
+            [sys.executable, "-m", "fleetward", "agent", "status", site.home],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert f"sensor: 1 heard on tcp+udp 127.0.0.1:{port}" in for_people.stdout
         told = events(site)
     assert shown["classes"] == {"rtvscan-overflow": 1}
     assert shown["listening"] == [f"tcp+udp 127.0.0.1:{port}"]
@@ -104,3 +112,12 @@ def test_settings_that_cannot_be_meant_are_told_and_end_nothing(site: Site) -> N
     sensor = agentd.sensor_of(home, said.append)
     assert sensor is not None
     assert {port for _, port in sensor.own().places} == {2967}
+
+
+def test_a_sensor_that_does_not_hear_says_so_in_the_status(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert site.init_agent() == 0
+    having_sensor(site, 2967)
+    assert run(["agent", "status", site.home]) == 0
+    assert "sensor: 0 heard on nowhere: not running" in capsys.readouterr().out

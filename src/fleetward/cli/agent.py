@@ -227,6 +227,9 @@ def status(home: HomeArgument, json: JsonOption = False) -> None:
     for product in document["products"]:
         table.add_row(*(str(product[c] if product[c] is not None else "") for c in _COLUMNS))
     people.print(table)
+    if sensor := document["sensor"]:
+        where = ", ".join(sensor["listening"]) or f"nowhere: {sensor['problem'] or 'not running'}"
+        people.print(escape(f"sensor: {sensor['seen']:,} heard on {where}"), soft_wrap=True)
 
 
 _COLUMNS = ("product", "channel", "release", "seq", "state", "previous", "reason")
