@@ -1,15 +1,18 @@
 """The pages of Settings and Audit: what people do there, and what the log says of it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from django.test import Client
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from console.cast import PASSWORD, add_person, add_site, signed_in
+from fleetward.config.console import HistorySettings
 from fleetward.console.audit.models import Entry
 from fleetward.console.organisation.models import Group, Site, Token, User
 from fleetward.console.permissions import Role
+from fleetward.console.wiring import rewired, wired
 
 pytestmark = pytest.mark.django_db
 
@@ -245,6 +248,15 @@ def test_about_says_how_people_sign_in(browser: Client) -> None:
     assert b"after 30 minutes" in page
     assert b"5, then 15 minutes of waiting" in page
     assert b"https://provider.example" in page
+
+
+def test_about_says_how_long_rows_stay(browser: Client) -> None:
+    settings = replace(wired().settings, history=HistorySettings(events=30, silent_hosts=45))
+    with rewired(settings=settings):
+        page = browser.get("/settings/").content.decode()
+    assert "<dt>Events</dt><dd>30 d</dd>" in page
+    assert "decommissioned after 45 d" in page
+    assert "<dt>Audit log</dt><dd>for ever</dd>" in page
 
 
 def test_the_audit_page_searches_and_keeps_the_search_over_pages(browser: Client) -> None:

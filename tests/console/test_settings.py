@@ -13,7 +13,14 @@ from console.cast import SetClock
 from fleetward.adapters.clock import SystemClock
 from fleetward.adapters.disk import SystemDisk
 from fleetward.adapters.entropy import SystemEntropy
-from fleetward.config.console import ConsoleFileSettings, TlsSettings, load_console_settings
+from fleetward.agent.events import SpoolLimits
+from fleetward.config.console import (
+    EVENTS_KEPT,
+    ConsoleFileSettings,
+    HistorySettings,
+    TlsSettings,
+    load_console_settings,
+)
 from fleetward.config.strict import parse_settings, toml_text
 from fleetward.console.database import parse_database, sqlite_database
 from fleetward.console.keeping import LOCK_FILE, SECRET_FILE, secret_key, state_folder, turn
@@ -39,8 +46,15 @@ def test_a_file_says_everything_that_the_console_needs(tmp_path: Path) -> None:
     )
     settings = load_console_settings(SystemDisk(), tmp_path / "console.toml")
     assert settings.sign_in.idle == timedelta(minutes=10)
+    assert settings.history.events == 400
     assert settings.is_https()
     assert parse_settings(toml_text(settings), ConsoleFileSettings) == settings
+
+
+def test_events_outlive_what_agents_keep_of_them() -> None:
+    """Else a restored console would forget at once what it asks hosts to send again."""
+    assert SpoolLimits().kept == EVENTS_KEPT
+    assert HistorySettings(events=EVENTS_KEPT.days + 1).events == 8
 
 
 @pytest.mark.parametrize(
@@ -52,6 +66,16 @@ def test_a_file_says_everything_that_the_console_needs(tmp_path: Path) -> None:
         ("[sign_in]\nidel = 3", "did you mean 'idle'"),
         ("[alerts]\nevery = 0.5", "alerts.every is under a second"),
         ("[oidc]\nissuer = 'x'", "client_id"),
+        ("[history]\nevnts = 30", "did you mean 'events'"),
+        ("[histroy]\nevents = 30", "did you mean 'history'"),
+        ("[history]\nevents = 7", r"events is 7 days; at least 8 \(agents send them again"),
+        ("[history]\nevents = 8.5", "int"),
+        ("[history]\ncheck_ins = 0", "check_ins is 0 days; at least 1"),
+        ("[history]\ntransitions = 29", "transitions is 29 days; at least 30"),
+        ("[history]\nsilent_hosts = -1", "silent_hosts is -1 days; at least 1"),
+        ("[history]\nalerts = 1", "alerts is 1 days; at least 2"),
+        ("[history]\nnotices = 99999", "notices is 99999 days.*at most 36500"),
+        ("[history]\nrelay_minutes = 91", "relay_hours is under history.relay_minutes"),
     ],
 )
 def test_a_mistake_is_named(text: str, complaint: str) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from fleetward.adapters.disk import Disk
 from fleetward.config.strict import load_settings
@@ -203,6 +203,60 @@ class RelaysSettings:
             raise ConfigurationError("relays.known names a URL twice")
 
 
+EVENTS_KEPT: Final = timedelta(days=7)
+"""How long agents keep acknowledged events, in case the console is restored from a backup."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistorySettings:
+    """`[history]`: for how many days rows stay; the audit log stays for ever.
+
+    Attributes:
+        check_ins: whole check-ins, with what the host signed; what they said is in states and
+            transitions for longer.
+        events: what happened on hosts.
+        transitions: what hosts ran, and when.
+        silent_hosts: a host that was not heard of for so long is decommissioned; it is back as soon
+            as it reports.
+        relay_minutes: what relays did, minute by minute.
+        relay_hours: the same by hours.
+        alerts: alerts, after they were resolved.
+        notices: what people were told.
+    """
+
+    check_ins: int = 3
+    events: int = 400
+    transitions: int = 5 * 365
+    silent_hosts: int = 90
+    relay_minutes: int = 1
+    relay_hours: int = 90
+    alerts: int = 400
+    notices: int = 90
+
+    def __post_init__(self) -> None:
+        for name, least, why in _LEAST_DAYS:
+            days: int = getattr(self, name)
+            if not least <= days <= _MOST_DAYS:
+                raise ConfigurationError(
+                    f"history.{name} is {days} days; at least {least} ({why}), at most {_MOST_DAYS}"
+                )
+        if self.relay_hours < self.relay_minutes:
+            raise ConfigurationError("history.relay_hours is under history.relay_minutes")
+
+
+_MOST_DAYS: Final = 100 * 365
+_LEAST_DAYS: Final = (
+    ("check_ins", 1, "people look at what a host sent"),
+    ("events", EVENTS_KEPT.days + 1, f"agents send them again for {EVENTS_KEPT.days} days"),
+    ("transitions", 30, "the overview counts time to protect by them"),
+    ("silent_hosts", 1, "hosts are off at night"),
+    ("relay_minutes", 1, "the page shows a day"),
+    ("relay_hours", 1, "the page shows more than a day"),
+    ("alerts", 2, "one that comes back within a day is the same"),
+    ("notices", 2, "what does not get through is tried for a day"),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleFileSettings:
     """All of the console's file.
@@ -224,6 +278,7 @@ class ConsoleFileSettings:
         notices: how people are told.
         alerts: how fast alerts come and go.
         relays: which relays are asked how they are.
+        history: how long rows stay.
     """
 
     db: str = ""
@@ -241,6 +296,7 @@ class ConsoleFileSettings:
     notices: NoticeSettings = field(default_factory=NoticeSettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     relays: RelaysSettings = field(default_factory=RelaysSettings)
+    history: HistorySettings = field(default_factory=HistorySettings)
 
     def __post_init__(self) -> None:
         if self.url is not None and not self.url.startswith(("http://", "https://")):

@@ -37,6 +37,7 @@ def about(request: AskedByPerson) -> HttpResponse:
     words = {
         "sign_in": wired().settings.sign_in,
         "oidc": wired().settings.oidc,
+        "history": wired().settings.history,
         "https": wired().settings.is_https(),
         "database": connection.display_name,
         "python": platform.python_version(),

@@ -14,13 +14,8 @@ from fleetward.console.alerts.models import Alert, Step
 from fleetward.console.audit.chain import Actor, record
 from fleetward.console.notices.models import Level
 from fleetward.console.notices.outbox import announce
+from fleetward.console.pruning import prune
 from fleetward.console.wiring import wired
-
-KEPT: Final = timedelta(days=400)
-"""How long resolved alerts are kept."""
-
-PIECE: Final = 500
-"""Alerts removed in one round."""
 
 
 def evaluate(now: datetime, facts: Iterable[Fact] | None = None, rules: Rules | None = None) -> int:
@@ -129,10 +124,8 @@ def _tell(row: Alert, telling: Telling) -> None:
 
 
 def _prune(now: datetime) -> None:
-    old = Alert.objects.filter(is_open=False, resolved__lt=now - KEPT).order_by("resolved")
-    pks = list(old.values_list("pk", flat=True)[:PIECE])
-    if pks:
-        Alert.objects.filter(pk__in=pks).delete()
+    kept = timedelta(days=wired().settings.history.alerts)
+    prune(Alert.objects.filter(is_open=False, resolved__lt=now - kept).order_by("resolved"))
 
 
 # -- people ------------------------------------------------------------------------------------------

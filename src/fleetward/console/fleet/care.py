@@ -1,6 +1,7 @@
 """What time does to the fleet's rows: old ones go, directives expire, silent hosts are retired.
 
-Each step deletes in small pieces, so that ingest never waits long for the writer's lock.
+How long rows stay is `[history]` in the settings. They go in small pieces with pauses between, so that
+ingest never waits long for the writer's lock, however much there is to remove.
 """
 
 import asyncio
@@ -10,12 +11,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import DatabaseError, close_old_connections, transaction
-from django.db.models import Model, Q
+from django.db.models import Q
 
+from fleetward.config.console import HistorySettings
 from fleetward.console.audit.chain import SYSTEM, record
 from fleetward.console.fleet.directives import expire
 from fleetward.console.fleet.models import CheckIn, Event, Host, Transition
 from fleetward.console.fleet.standings import HostStanding
+from fleetward.console.pruning import is_piece, prune
 from fleetward.console.wiring import wired
 
 _log = logging.getLogger(__name__)
@@ -23,62 +26,51 @@ _log = logging.getLogger(__name__)
 EVERY: Final = timedelta(minutes=1)
 """How often the background looks."""
 
-PIECE: Final = 2_000
-"""Rows deleted in one transaction."""
+PAUSE: Final = timedelta(milliseconds=250)
+"""Before the next piece, where there is one: what waits to be stored goes in between."""
 
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How long rows stay.
-
-    Attributes:
-        check_ins: whole check-ins; what they said is in states and transitions for longer.
-        events: what happened on hosts.
-        transitions: what hosts ran.
-        silent: a host that was not seen for so long is retired; it returns when it reports.
-    """
-
-    check_ins: timedelta = timedelta(days=3)
-    events: timedelta = timedelta(days=400)
-    transitions: timedelta = timedelta(days=5 * 365)
-    silent: timedelta = timedelta(days=90)
+HOSTS: Final = 500
+"""Hosts retired in one transaction, with one entry of the audit log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cared:
-    """What one round did, in rows."""
+    """What one round did, in rows; `is_more` says whether the next one has work already."""
 
     pruned: int
     expired: int
     retired: int
+    is_more: bool
 
 
-def care(now: datetime, retention: Retention | None = None) -> Cared:
-    """Do one round."""
-    kept = retention or Retention()
-    pruned = (
-        _prune(CheckIn, "received", now - kept.check_ins)
-        + _prune(Event, "received", now - kept.events)
-        + _prune(Transition, "at", now - kept.transitions)
+def care(now: datetime, history: HistorySettings | None = None) -> Cared:
+    """Do one round: a piece of everything that is old.
+
+    Args:
+        now: the console's clock.
+        history: how long rows stay; the console's settings unless given.
+    """
+    kept = history or wired().settings.history
+    old = (
+        CheckIn.objects.filter(received__lt=_ago(now, kept.check_ins)).order_by("received"),
+        Event.objects.filter(received__lt=_ago(now, kept.events)).order_by("received"),
+        Transition.objects.filter(at__lt=_ago(now, kept.transitions)).order_by("at"),
     )
-    return Cared(pruned, expire(now), _retire_silent(now, now - kept.silent))
+    pieces = [prune(rows) for rows in old]
+    retired = _retire_silent(now, _ago(now, kept.silent_hosts))
+    is_more = retired == HOSTS or any(map(is_piece, pieces))
+    return Cared(sum(pieces), expire(now), retired, is_more)
 
 
-def _prune(kind: type[Model], column: str, before: datetime) -> int:
-    """Delete one piece of rows; the next round takes the next."""
-    old = kind._default_manager.filter(**{f"{column}__lt": before}).order_by(column)  # noqa: SLF001 (Django's name for it)
-    pks = list(old.values_list("pk", flat=True)[:PIECE])
-    if not pks:
-        return 0
-    with transaction.atomic():
-        return kind._default_manager.filter(pk__in=pks).delete()[0]  # noqa: SLF001 (as above)
+def _ago(now: datetime, days: int) -> datetime:
+    return now - timedelta(days=days)
 
 
 def _retire_silent(now: datetime, before: datetime) -> int:
     silent = Q(key__presence__seen__lt=before) | Q(
         key__presence__isnull=True, standing_since__lt=before
     )
-    hosts = list(Host.objects.filter(silent, standing=HostStanding.ACTIVE)[:PIECE])
+    hosts = list(Host.objects.filter(silent, standing=HostStanding.ACTIVE)[:HOSTS])
     if not hosts:
         return 0
     with transaction.atomic():
@@ -91,15 +83,17 @@ def _retire_silent(now: datetime, before: datetime) -> int:
 
 
 async def care_for_ever() -> None:
-    """Do a round now and then, until cancelled."""
+    """Do a round now and then, until cancelled; one after the other while there is more."""
     while True:
+        pause = EVERY
         try:
-            await asyncio.to_thread(_round)
+            if await asyncio.to_thread(_round):
+                pause = PAUSE
         except DatabaseError:
             _log.exception("a round of care failed; the next one tries again")
-        await asyncio.sleep(EVERY.total_seconds())
+        await asyncio.sleep(pause.total_seconds())
 
 
-def _round() -> None:
+def _round() -> bool:
     close_old_connections()
-    care(wired().clock.now())
+    return care(wired().clock.now()).is_more

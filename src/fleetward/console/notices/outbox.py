@@ -14,6 +14,7 @@ from django.db import DatabaseError, close_old_connections, transaction
 from fleetward.console.notices.models import Channel, Delivery, Level, Notice, State
 from fleetward.console.notices.sending import send
 from fleetward.console.notices.webhook import NotSent
+from fleetward.console.pruning import prune
 from fleetward.console.wiring import wired
 
 EVERY = timedelta(seconds=5)
@@ -27,9 +28,6 @@ FOR = timedelta(days=1)
 
 CLAIM = timedelta(minutes=2)
 """For how long whoever tries a delivery keeps others off it; longer than any way's own limit."""
-
-KEPT = timedelta(days=90)
-"""How long notices are kept."""
 
 _log = logging.getLogger(__name__)
 
@@ -128,6 +126,7 @@ def _round() -> None:
     try:
         now = wired().clock.now()
         deliver_due(now)
-        Notice.objects.filter(at__lt=now - KEPT).delete()
+        kept = timedelta(days=wired().settings.history.notices)
+        prune(Notice.objects.filter(at__lt=now - kept).order_by("at"))
     finally:
         close_old_connections()

@@ -20,6 +20,8 @@ from fleetward.adapters.http import HttpSession, HttpSettings
 from fleetward.config.console import RelaysSettings
 from fleetward.console.fleet.models import Presence
 from fleetward.console.fleet.standings import HostStanding
+from fleetward.console.pruning import is_piece
+from fleetward.console.pruning import prune as prune_piece
 from fleetward.console.relays.judging import FROZEN_AFTER, lag_of
 from fleetward.console.relays.listing import take_settings
 from fleetward.console.relays.models import HOUR, MINUTE, Listed, Relay, Sample
@@ -30,6 +32,7 @@ from fleetward.console.relays.reading import (
     read_status,
     stored,
 )
+from fleetward.console.wiring import wired
 from fleetward.core.limits import KIB, MetadataLimits
 from fleetward.errors import FleetwardError
 from fleetward.wire.hints import read_timestamp
@@ -42,9 +45,6 @@ MAX_STATUS: Final = 256 * KIB
 
 DEADLINE: Final = timedelta(seconds=10)
 """How long an answer may take (slow retrieval)."""
-
-KEPT: Final = ((MINUTE, timedelta(days=1)), (HOUR, timedelta(days=90)))
-"""How long samples of a span are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,5 +202,8 @@ def count_hosts(rows: Iterable[Relay], newest: int) -> None:
 
 def prune(now: datetime) -> None:
     """Remove samples that are older than their span is kept."""
-    for span, kept in KEPT:
-        Sample.objects.filter(span=span, at__lt=now - kept).delete()
+    history = wired().settings.history
+    for span, days in ((MINUTE, history.relay_minutes), (HOUR, history.relay_hours)):
+        old = Sample.objects.filter(span=span, at__lt=now - timedelta(days=days)).order_by("at")
+        while is_piece(prune_piece(old)):
+            pass  # each piece is a transaction of its own
