@@ -150,7 +150,7 @@ class TestTelling:
 
     def test_by_udp_and_by_both_families(self) -> None:
         port = free_port()
-        scene = Scene(settings=SensorSettings(on=True, addresses=(ANY, "::"), ports=(port,)))
+        scene = Scene(settings=SensorSettings(on=True, addresses=("::", ANY), ports=(port,)))
         with scene.hearing() as sensor:
             for family, host in ((socket.AF_INET, HERE), (socket.AF_INET6, "::1")):
                 with socket.socket(family, socket.SOCK_DGRAM) as client:

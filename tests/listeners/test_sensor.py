@@ -167,6 +167,13 @@ class TestHearing:
                 socket.create_connection((HERE, other), timeout=WAIT).close()
             assert [row.port for row in heard.report().rows] == [other, port]
 
+    def test_both_families_by_one_address_on_each_of_two_ports(self) -> None:
+        with Heard(host="::") as heard:
+            _, other = heard.sensor.listen("::", 0)
+            for port in (heard.address[1], other):
+                socket.create_connection((HERE, port), timeout=WAIT).close()
+                assert (heard.next().source, heard.report().rows[-1].source) == (HERE, HERE)
+
     def test_an_address_that_fails_leaves_the_others_as_they_are(self) -> None:
         with Heard() as heard:
             with pytest.raises(ConfigurationError):

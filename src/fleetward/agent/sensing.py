@@ -232,7 +232,7 @@ class AgentSensor:
 
     def _bound(self, sensor: Sensor) -> tuple[str, ...]:
         bound: list[str] = []
-        for address in self._settings.addresses:
+        for address in sorted(self._settings.addresses, key=_is_ipv6):  # `::` would take both
             for port in self._settings.ports:
                 try:
                     sensor.listen(address, port, self._settings.transports)
@@ -240,7 +240,7 @@ class AgentSensor:
                     if _is_lacking(error, address):
                         continue
                     raise self._explained(error, port) from error
-                where = f"[{address}]" if ":" in address else address
+                where = f"[{address}]" if _is_ipv6(address) else address
                 bound.append(f"{'+'.join(self._settings.transports)} {where}:{port}")
         if not bound:
             raise ConfigurationError("this machine has none of sensor.addresses")
@@ -332,6 +332,10 @@ def _shown(state: SensorState) -> tuple[object, ...]:
 
 def _tell_nobody(_sighting: object) -> None:
     """Pass over single sightings: the agent tells sums."""
+
+
+def _is_ipv6(address: str) -> bool:
+    return ":" in address
 
 
 def _is_lacking(error: ConfigurationError, address: str) -> bool:

@@ -114,7 +114,7 @@ class Sensor:
 
         Args:
             host: an address, or a name of this machine; `::` takes IPv4 too, unless an IPv4
-                address was bound before.
+                address was bound to the port before.
             port: 0 takes a free one, the same for all of `transports`.
             transports: by which it hears, tcp first.
 
@@ -126,7 +126,9 @@ class Sensor:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             name: Any = found[0][4]
             for transport in transports:
-                ear = _bound(found[0][0], transport, name, self._limits, alone=bool(self._ears))
+                ear = _bound(
+                    found[0][0], transport, name, self._limits, alone=self._has_ipv4(name[1])
+                )
                 name = ear.getsockname()
                 made[ear] = transport, name[1]
         except OSError as error:
@@ -142,6 +144,11 @@ class Sensor:
             self._selector.register(ear, selectors.EVENT_READ)
         self._ears |= made
         return str(name[0]), int(name[1])
+
+    def _has_ipv4(self, port: int) -> bool:
+        return any(
+            ear.family == socket.AF_INET and place[1] == port for ear, place in self._ears.items()
+        )
 
     def stop(self) -> None:
         """End `run`; may be called from a signal's handler or another thread."""
