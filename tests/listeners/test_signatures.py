@@ -19,8 +19,8 @@ from fleetward.core.portrules import PortRule, Verdict
 from fleetward.errors import ConfigurationError
 from fleetward.listeners import signatures
 from fleetward.listeners.macos_signatures import MacosSignatures, signer_in
-from fleetward.listeners.psutil_source import PsutilOwners, PsutilSockets
-from fleetward.listeners.signatures import Signatures, run_asking, signatures_of
+from fleetward.listeners.psutil_source import PsutilOwners, PsutilSockets, signatures_of
+from fleetward.listeners.signatures import Signatures, run_asking
 from fleetward.listeners.surveying import Surveyor
 from fleetward.listeners.windows_signatures import (
     WindowsSignatures,

@@ -30,7 +30,7 @@ from fleetward.core.listeners import (
     kept_command,
 )
 from fleetward.listeners.executables import Digests
-from fleetward.listeners.signatures import Signatures, signatures_of
+from fleetward.listeners.signatures import Signatures
 from fleetward.listeners.source import Owners, Ports, SourceDeniedError
 
 _LISTEN: Final = "LISTEN"
@@ -255,3 +255,20 @@ def from_psutil(platform: str = "") -> tuple[PsutilSockets, PsutilOwners]:
     return sockets, PsutilOwners(
         look_up, signatures=signatures, is_partial=lambda: sockets.is_partial
     )
+
+
+def signatures_of(platform: str) -> Signatures:
+    """Return what finds signatures on a platform, as `sys.platform` has it."""
+    if platform == "win32":
+        from fleetward.listeners.windows_signatures import (  # noqa: PLC0415 (Windows alone)
+            WindowsSignatures,
+        )
+
+        return Signatures(WindowsSignatures())
+    if platform == "darwin":
+        from fleetward.listeners.macos_signatures import (  # noqa: PLC0415 (macOS alone)
+            MacosSignatures,
+        )
+
+        return Signatures(MacosSignatures())
+    return Signatures()

@@ -83,20 +83,3 @@ class Signatures:
             digest = wanted[path]
             if digest is not None:
                 self._known[path, digest] = signature
-
-
-def signatures_of(platform: str) -> Signatures:
-    """Return what finds signatures on a platform, as `sys.platform` has it."""
-    if platform == "win32":
-        from fleetward.listeners.windows_signatures import (  # noqa: PLC0415 (Windows alone)
-            WindowsSignatures,
-        )
-
-        return Signatures(WindowsSignatures())
-    if platform == "darwin":
-        from fleetward.listeners.macos_signatures import (  # noqa: PLC0415 (macOS alone)
-            MacosSignatures,
-        )
-
-        return Signatures(MacosSignatures())
-    return Signatures()
