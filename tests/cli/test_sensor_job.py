@@ -1,9 +1,12 @@
 """The agent's sensor by the commands: off unless asked, then heard by the spool and the status."""
 
 import json
+import random
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +87,43 @@ def test_what_an_agents_sensor_hears_is_an_event_and_in_its_status(site: Site) -
     assert EventKind.SENSOR_HEARD in kinds
     listeners = [detail for kind, _, detail in told if kind is EventKind.LISTENER_OPENED]
     assert all(one.startswith("expected ") and "own-sensor" in one for one in listeners)
+
+
+def test_a_flood_on_the_sensor_keeps_no_release_from_the_host(site: Site) -> None:
+    """The attacker connects and sends as fast as he can; the agent takes up a release, and is small."""
+    assert site.publish("r1", a="rule a {}") == 0
+    assert site.init_agent() == 0
+    port, over = free_port(), threading.Event()
+    having_sensor(site, port)
+
+    def flood(worker: int) -> None:
+        while not over.is_set():
+            with suppress(OSError), socket.socket(type=socket.SOCK_DGRAM) as client:
+                client.bind((f"127.0.{worker}.{random.randrange(1, 250)}", 0))
+                client.sendto(bytes(9_000), ("127.0.0.1", port))
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as client:
+                client.sendall(random.choice(list(STREAMS.values())))
+
+    with running(site) as program:
+        until(program, "sensor: hears on")
+        until(program, "installed, runs r1")
+        flooding = [threading.Thread(target=flood, args=(n,)) for n in range(4)]
+        for thread in flooding:
+            thread.start()
+        try:
+            assert site.publish("r2", a="rule a {condition: true}") == 0
+            until(program, "installed, runs r2")
+            wait_until(lambda: status(site)["sensor"]["seen"] > 0)
+        finally:
+            over.set()
+            for thread in flooding:
+                thread.join(30)
+        text = Path(f"/proc/{program.pid}/status").read_text()
+        peak = int(next(row for row in text.splitlines() if row.startswith("VmHWM")).split()[1])
+        told = [one for one in events(site) if one[0] is EventKind.SENSOR_HEARD]
+    print(f"peak {peak} KiB, {len(told)} events")
+    assert peak < 64 * 1024
+    assert 0 < len(told) <= 25
 
 
 def test_a_relay_on_the_same_host_keeps_its_port(site: Site) -> None:
