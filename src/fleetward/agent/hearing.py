@@ -1,4 +1,4 @@
-"""Announcements that a host hears, where its settings ask for it: the one thing it listens on.
+"""Announcements that a host hears, where its settings ask for it: one of two things it may listen for.
 
 A datagram can do one thing: ring the bell, where it claims a version above ours. What false ones
 may cause is bounded by `agent.watching`. A flood is read at no more than 128 datagrams a second,

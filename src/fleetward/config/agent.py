@@ -131,8 +131,8 @@ class PushSettings:
         spread: news make the agent check after a delay drawn from 0 to this, so that thousands of
             hosts do not ask in one instant; a second suits a relay on the local network, more a
             source that serves many sites.
-        announcements: whether the agent *listens* for UDP announcements. The one thing that a host
-            listens on, and so off unless asked for; nothing is ever answered.
+        announcements: whether the agent *listens* for UDP announcements. One of two things that a
+            host may listen for, and so off unless asked for; nothing is ever answered.
         listen: addresses to hear announcements on.
         port: UDP port; a relay announces to groups on its own port's number.
         group: multicast groups to join; empty for unicast alone.
