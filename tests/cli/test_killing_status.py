@@ -18,7 +18,6 @@ import os
 import random
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -36,7 +35,7 @@ import psycopg
 import pytest
 
 from console.postgresqls import ADVICE, server
-from console.programs import Console, fetch
+from console.programs import Console, fetch, free_port
 from fleetward.cli.main import run
 from support.programs import serving
 
@@ -127,14 +126,6 @@ class Mortal:
         if self.program and self.program.poll() is None:
             self.program.kill()
             self.program.wait(30)
-
-
-def free_port() -> int:
-    """Return a port that nobody has; the same one serves each life of a program."""
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 # -- what the console has, and what hosts have ---------------------------------------------------------
@@ -292,7 +283,7 @@ def a_site(folder: Path, db: str, plan: Plan, seed: int) -> Iterator[Site]:
     url = f"http://127.0.0.1:{free_port()}"
     repo, keys = str(folder / "repo"), str(folder / "keys")
     assert run(["origin", "init", repo, "--keys", keys, "--plain-keys"]) == 0
-    token_file, token = enrolment(console, url, plan.agents * plan.hosts)
+    token_file, token = console.enrolment(url, plan.agents * plan.hosts)
     (folder / "token.json").write_bytes(token_file)
     with ExitStack() as stack:
         origin = stack.enter_context(serving("origin", "serve", repo, "--listen", "127.0.0.1:0"))
@@ -339,22 +330,6 @@ def agent(folder: Path, number: int, plan: Plan, relay: str, seed: int) -> Morta
         plan.agent_life,
         serves=False,
     )
-
-
-def enrolment(console: Console, url: str, uses: int) -> tuple[bytes, str]:
-    """Return a token file that names the console at `url`, and a token for its API."""
-    console.create_admin()
-    scopes = ("--scope", "read", "--scope", "operate", "--scope", "administer")
-    asked = console.ask("token", "ada", "--name", "test", *scopes)
-    assert asked.returncode == 0, asked.stderr
-    token = asked.stdout.split()[-1]
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    with console.running() as elsewhere:
-        wish = json.dumps({"note": "site", "uses": uses}).encode()
-        made = json.loads(fetch(f"{elsewhere}/api/v1/enrolment-tokens", headers, wish)[2])
-        path = f"{elsewhere}/api/v1/enrolment-tokens/{made['token']}/file"
-        file = json.loads(fetch(path, headers)[2])
-    return json.dumps(file | {"console": url}).encode(), token
 
 
 # -- what must hold -----------------------------------------------------------------------------------

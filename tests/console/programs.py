@@ -1,13 +1,15 @@
 """The real program, started and ended by a test, on SQLite or on PostgreSQL."""
 
+import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +50,26 @@ class Console:
         done = self.ask("createadmin", name, "--password-file", "-", typed=PASSWORD + "\n")
         assert done.returncode == 0, done.stderr
 
+    def enrolment(self, url: str, uses: int = 1) -> tuple[bytes, str]:
+        """Return a token file that names this console at `url`, and a token for its API.
+
+        Args:
+            url: where it will be run; the file is taken from one that runs meanwhile.
+            uses: how many hosts it may enrol.
+        """
+        self.create_admin()
+        scopes = ("--scope", "read", "--scope", "operate", "--scope", "administer")
+        asked = self.ask("token", "ada", "--name", "test", *scopes)
+        assert asked.returncode == 0, asked.stderr
+        token = asked.stdout.split()[-1]
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        with self.running() as elsewhere:
+            wish = json.dumps({"note": "site", "uses": uses}).encode()
+            made = json.loads(fetch(f"{elsewhere}/api/v1/enrolment-tokens", headers, wish)[2])
+            path = f"{elsewhere}/api/v1/enrolment-tokens/{made['token']}/file"
+            file = json.loads(fetch(path, headers)[2])
+        return json.dumps(file | {"console": url}).encode(), token
+
     @contextmanager
     def running(self, *more: str) -> Iterator[str]:
         """Serve; give the URL; end with SIGTERM, which must end it well."""
@@ -71,6 +93,14 @@ class Console:
             code = server.wait(timeout=30)
         assert code == 0, rest
         assert "Traceback" not in rest, rest
+
+
+def free_port() -> int:
+    """Return a port that nobody has, for a program that begins again where it was."""
+    with closing(socket.socket()) as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
 
 
 def fetch(

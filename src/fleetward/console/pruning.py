@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.db import transaction
 from django.db.models import QuerySet
 
-PIECE: Final = 1_000
+PIECE: Final = 500
 """Rows deleted in one transaction."""
 
 
