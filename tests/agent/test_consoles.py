@@ -228,6 +228,18 @@ def test_nothing_is_sealed_to_a_key_that_left(scene: Scene, successor: StandInCo
     assert "r2" in [event.release for event in successor.stored()]
 
 
+def test_the_address_of_before_is_not_asked_first_any_more(
+    scene: Scene, successor: StandInConsole
+) -> None:
+    """Else whoever keeps the old address could take check-ins for a while, and say 202."""
+    scene.enrol()
+    scene.report()
+    before = scene.console.requests
+    sign(scene, pair(NEW, successor.url))
+    assert scene.report().way is Way.STORED
+    assert scene.console.requests == before
+
+
 def test_a_directive_is_done_once_although_the_key_is_new(scene: Scene) -> None:
     scene.enrol()
     scene.console.direct(Directive(id="ab" * 8, kind=DirectiveKind.UPDATE_NOW))

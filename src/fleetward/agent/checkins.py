@@ -148,6 +148,7 @@ class _Memory:
     noted: Noted = field(default_factory=Noted)
     status: str = ""
     carrier: str | None = None
+    console: str = ""
     datagrams: int = 0
     inbox_at: datetime | None = None
     enrol_at: datetime | None = None
@@ -228,6 +229,8 @@ class Reporter:
             self._save(memory)
             refused = enrolled.standing is Standing.REFUSED
             return Outcome(Way.REFUSED if refused else Way.WAITING, enrolled.reason or None)
+        if memory.console != enrolled.pins.console:  # who carried to another one is not preferred
+            memory = replace(memory, console=enrolled.pins.console, carrier=None, unheard=0)
         exchange = _Exchange(self, enrolled, host_key(self.home), spool, seen, memory)
         outcome = exchange.run()
         self._save(exchange.memory)

@@ -301,6 +301,18 @@ def test_a_token_for_a_record_is_for_one() -> None:
 # -- the console's keys --------------------------------------------------------------------------------
 
 
+def test_a_token_file_of_before_the_rotation_enrols_while_the_pair_before_still_opens() -> None:
+    """A host waited for approval while the keys were switched; it believes both, as is signed."""
+    secret, key = tokens.secret_of(made().token), host_key(1)
+    entropy = SystemEntropy()
+    asked = request_enrolment(key, OTHER_CONSOLE.public, secret, FACTS, entropy=entropy, now=START)
+    content = enrolment.answer_request(asked.envelope, "", (CONSOLE, OTHER_CONSOLE), START)
+    answer = verify_answer(content, asked.request, [CONSOLE.public.signing])
+    assert answer.standing is Standing.APPROVED
+    with pytest.raises(SignatureError):
+        enrolment.answer_request(asked.envelope, "", (CONSOLE,), START)
+
+
 def test_keys_are_made_once_and_the_previous_pair_still_opens(tmp_path: Path) -> None:
     with rewired(settings=ConsoleFileSettings(state=tmp_path), entropy=SeededEntropy(1)):
         first = keys.console_keys()

@@ -70,7 +70,9 @@ def believe(content: bytes, consoles: Sequence[ConsoleKeys], now: datetime) -> V
     """
     claimed = open_enrolment(verify_request(content), consoles)
     token = secret_of(claimed.request.token)
-    return verify_enrolment(claimed, token, consoles[0].public.id, now)
+    named, own = claimed.request.console, [keys.public.id for keys in consoles]
+    # While keys rotate, token files of before still name the pair that was replaced.
+    return verify_enrolment(claimed, token, named if named in own else own[0], now)
 
 
 def answer_request(
