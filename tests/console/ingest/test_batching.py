@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
@@ -70,6 +71,42 @@ def test_what_comes_while_a_call_is_under_way_makes_up_the_next() -> None:
         assert opener.calls == [[b"0"], [b"1", b"2", b"3", b"4"]]
         assert ledger.batches == [[b"0"], [b"1", b"2", b"3", b"4"]]
         assert batcher.waiting == 0
+
+    asyncio.run(story())
+
+
+def test_what_comes_soon_after_a_call_waits_for_company() -> None:
+    """An hour apart: the first goes at once, the next only when there are as many as go together."""
+
+    async def story() -> None:
+        opener, ledger = HeldOpener(), Ledger()
+        opener.gate.set()
+        limits = BatchLimits(open_at_once=3, apart=timedelta(hours=1))
+        batcher = Batcher(opener, ledger, InlineExecutor(), limits)
+        assert await batcher.take(deliveries("a")) == [Verdict.STORED]
+        takes = [asyncio.create_task(batcher.take(deliveries(name))) for name in "bc"]
+        await settle()
+        assert opener.calls == [[b"a"]]
+        assert batcher.waiting == 2
+        takes.append(asyncio.create_task(batcher.take(deliveries("d"))))
+        assert await asyncio.gather(*takes) == [[Verdict.STORED]] * 3
+        assert opener.calls == [[b"a"], [b"b", b"c", b"d"]]
+
+    asyncio.run(story())
+
+
+def test_company_is_waited_for_only_so_long() -> None:
+    async def story() -> None:
+        opener, ledger = HeldOpener(), Ledger()
+        opener.gate.set()
+        apart = timedelta(milliseconds=30)
+        batcher = Batcher(opener, ledger, InlineExecutor(), BatchLimits(apart=apart))
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        for name in ("a", "b", "c"):
+            assert await batcher.take(deliveries(name)) == [Verdict.STORED]
+        assert clock() - began >= 2 * apart.total_seconds()
+        assert ledger.batches == [[b"a"], [b"b"], [b"c"]]
 
     asyncio.run(story())
 
