@@ -1,11 +1,13 @@
 """Check-ins per second that a console takes, signatures verified, seals opened, rows durable.
 
-    PYTHONPATH=tests python -m bench.console [--db URL] [--hosts N] [--seconds S] [--openers P] [--json]
+    PYTHONPATH=tests python -m bench.console [--db URL] [--hosts N] [--seconds S] [--openers P] [--only WORD…] [--json]
 
-Rows: `relay`, batches as relays send them (500 in one zstd frame); `direct`, one envelope a
+Rows (`--only` takes words of their names): `relay`, batches as relays send them (500 in one zstd frame); `direct`, one envelope a
 request over kept connections; `paced`, the fleet's own rate (every host once a minute, in batches
 of what a second brings), with the time from request to durable answer; `opening`, what two
-processes verify and open with nothing stored; `enrol`, hosts enrolling at once.
+processes verify and open with nothing stored; `enrolling`, hosts enrolling at once; `inbox`,
+hosts asking for an inbox that has nothing new, as fast as may be and at the fleet's own rate beside
+its check-ins. CPU is given for the serving process and for the openers beside it.
 Whoever sends runs on the same cores. Every check-in is new (numbers rise), a share has an event.
 """
 
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,7 @@ from fleetward.wire.checkins import (
     encode_batch,
     milliseconds_of,
 )
+from fleetward.wire.inbox import inbox_target
 from support.status import event, host_key, usual
 
 BATCH = 500
@@ -64,6 +68,7 @@ def start_django(db: str, state: Path) -> None:
             "fleetward.console.organisation",
             "fleetward.console.audit",
             "fleetward.console.fleet",
+            "fleetward.console.ports",
         ],
         AUTH_USER_MODEL="organisation.User",
         USE_TZ=True,
@@ -157,38 +162,40 @@ def batches(envelopes: list[bytes], size: int = BATCH) -> list[bytes]:
     ]
 
 
-async def post_all(
-    url: str,
-    bodies: list[bytes],
-    kind: str,
-    connections: int,
-    pace: float | None = None,
-    path: str = "/v1/checkins",
+def post(body: bytes, kind: str, path: str = "/v1/checkins") -> bytes:
+    """A request as bytes."""
+    return b"POST %b HTTP/1.1\r\nHost: c\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (
+        path.encode(),
+        kind.encode(),
+        len(body),
+        body,
+    )
+
+
+async def send_all(
+    url: str, requests: list[bytes], connections: int, pace: float | None = None
 ) -> tuple[float, list[float]]:
-    """Post every body once; return seconds in all and for each. `pace` is bodies a second."""
+    """Send every request once; return seconds in all and for each. `pace` is requests a second."""
     host, port = url.removeprefix("http://").split(":")
-    waiting = iter(enumerate(bodies))
+    waiting = iter(enumerate(requests))
     took: list[float] = []
     began = time.perf_counter()
 
     async def one() -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
-        for place, body in waiting:
+        for place, request in waiting:
             due = began
             if pace:
                 due = began + place / pace
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
             start = due if pace else time.perf_counter()
-            writer.write(
-                b"POST %b HTTP/1.1\r\nHost: c\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b"
-                % (path.encode(), kind.encode(), len(body), body)
-            )
+            writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
             status = int(head.split(b" ", 2)[1])
             if status == 200:
                 length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
                 answer = json.loads(await reader.readexactly(length))
-                if path == "/v1/checkins":
+                if request.startswith(b"POST /v1/checkins"):
                     assert answer["stored"], answer
                     assert not answer["malformed"], answer
             else:
@@ -218,31 +225,45 @@ class Server:
         self.url = self.process.stdout.readline().strip()
         assert self.url, "the server did not start"
 
-    def usage(self) -> tuple[float, float]:
-        """CPU seconds and MiB of the server and the processes that it started."""
+    def usage(self) -> tuple[float, float, float]:
+        """CPU seconds of the server and of the processes that it started; MiB of them all."""
         import psutil
 
         own = psutil.Process(self.process.pid)
-        every = [own, *own.children(recursive=True)]
-        cpu = sum(sum(p.cpu_times()[:2]) for p in every)
-        return cpu, round(sum(p.memory_info().rss for p in every) / 2**20, 1)
+        others = own.children(recursive=True)
+        memory = sum(p.memory_info().rss for p in [own, *others])
+        cpu = [sum(p.cpu_times()[:2]) for p in [own, *others]]
+        return cpu[0], sum(cpu[1:]), round(memory / 2**20, 1)
 
     def end(self) -> None:
         self.process.terminate()
         self.process.wait(30)
 
 
-def row(name: str, server: Server, count: int, bodies: list[bytes], **how: Any) -> dict[str, Any]:  # noqa: ANN401 (see post_all)
-    cpu = server.usage()[0]
-    seconds, took = asyncio.run(post_all(server.url, bodies, **how))
-    used, memory = server.usage()
+def row(name: str, server: Server, count: int, requests: list[bytes], **how: Any) -> dict[str, Any]:  # noqa: ANN401 (see send_all)
+    before = server.usage()
+    seconds, took = asyncio.run(send_all(server.url, requests, **how))
+    return told(name, server, count, seconds, took, before)
+
+
+def told(
+    name: str,
+    server: Server,
+    count: int,
+    seconds: float,
+    took: list[float],
+    before: tuple[float, float, float],
+) -> dict[str, Any]:
+    serving, opening, memory = server.usage()
     return {
         "row": name,
-        "check_ins": count,
+        "count": count,
         "per_second": round(count / seconds),
-        "server_cpu_us_each": round((used - cpu) / count * 1e6),
+        "cpu_us_each": round((serving + opening - before[0] - before[1]) / count * 1e6),
+        "of_it_openers": round((opening - before[1]) / count * 1e6),
         "ms": {p: percentile(took, s) for p, s in (("50", 0.5), ("99", 0.99), ("max", 1.0))},
         "rss_mib": memory,
+        "load": round(os.getloadavg()[0], 1),
     }
 
 
@@ -257,7 +278,7 @@ def enrolling(server: Server, console: ConsolePublic, count: int) -> dict[str, A
 
     token = secret_of(make_token(SYSTEM, TokenWish(uses=count)).token)
     before = Row.objects.count()
-    bodies = [
+    requests = [
         request_enrolment(
             host_key(1_000_000 + n),
             console,
@@ -265,13 +286,46 @@ def enrolling(server: Server, console: ConsolePublic, count: int) -> dict[str, A
             HostFacts(name=f"new-{n}"),
             entropy=SystemEntropy(),
             now=datetime.now(UTC),
-        ).envelope
+        )
         for n in range(count)
     ]
-    how = {"kind": ENVELOPE_MEDIA_TYPE, "connections": count, "path": "/v1/enroll"}
-    found = row(f"enrolling, {count} at once", server, count, bodies, **how)
+    sent = [post(one.envelope, ENVELOPE_MEDIA_TYPE, "/v1/enroll") for one in requests]
+    found = row(f"enrolling, {count} at once", server, count, sent, connections=count)
     assert Row.objects.count() == before + count, "some were not enrolled"
     return found
+
+
+def asks(keys: list[HostKey], count: int) -> list[bytes]:
+    """Requests for inboxes by hosts that have seen all there is."""
+    from fleetward.console.fleet.models import Presence
+
+    seen = dict(Presence.objects.values_list("key__key", "inbox_seq"))
+    targets = [inbox_target(key.id, seen.get(key.id, 0)) for key in keys]
+    return [
+        b"GET %b HTTP/1.1\r\nHost: c\r\n\r\n" % targets[n % len(keys)].encode()
+        for n in range(count)
+    ]
+
+
+def beside(server: Server, fleet: Fleet, seconds: float) -> list[dict[str, Any]]:
+    """A fleet of 50,000 with both at its own rate: a check-in and a look at the inbox a minute."""
+    pace = 50_000 / 60
+    envelopes = fleet.round(int(pace * seconds))
+    posts = [post(one, ENVELOPE_MEDIA_TYPE) for one in envelopes]
+    looks = asks(fleet.keys, len(posts))
+    before = server.usage()
+
+    async def both() -> tuple[tuple[float, list[float]], tuple[float, list[float]]]:
+        return await asyncio.gather(
+            send_all(server.url, posts, 128, pace), send_all(server.url, looks, 128, pace)
+        )
+
+    found = asyncio.run(both())
+    names = ("paced, check-ins beside looks", "paced, inbox looks beside check-ins")
+    return [
+        told(name, server, len(posts), took[0], took[1], before)
+        for name, took in zip(names, found, strict=True)
+    ]
 
 
 def opening(fleet: Fleet, state: Path, count: int, processes: int) -> dict[str, Any]:
@@ -294,7 +348,7 @@ def opening(fleet: Fleet, state: Path, count: int, processes: int) -> dict[str, 
         }
 
 
-def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def measure(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from fleetward.console.fleet.keys import console_keys
 
     state = Path(arguments.state)
@@ -303,63 +357,75 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     keys = [host_key(n) for n in range(arguments.hosts)]
     populate(keys)
     fleet = Fleet(keys, console)
-    count = arguments.count
-    found = [opening(fleet, state, min(count, 10_000), 2)]
     server = Server(arguments.db, state, arguments.openers)
     try:
-        found.append(enrolling(server, console, min(2_000, arguments.count)))
-        first = batches(fleet.round(len(keys)))
-        found.append(
-            row(
-                "first of each host", server, len(keys), first, kind=BATCH_MEDIA_TYPE, connections=4
-            )
-        )
-        for name, size in (("relay, batches of 500", 500), ("relay, batches of 50", 50)):
-            bodies = batches(fleet.round(count), size)
-            found.append(row(name, server, count, bodies, kind=BATCH_MEDIA_TYPE, connections=8))
-        envelopes = fleet.round(count)
-        found.append(
-            row(
-                "direct, one a request, 256 connections",
-                server,
-                count,
-                envelopes,
-                kind=ENVELOPE_MEDIA_TYPE,
-                connections=256,
-            )
-        )
-        pace = 50_000 / 60
-        envelopes = fleet.round(int(pace * arguments.seconds))
-        found.append(
-            row(
-                "paced, 50,000 hosts a minute, one a request",
-                server,
-                len(envelopes),
-                envelopes,
-                kind=ENVELOPE_MEDIA_TYPE,
-                connections=128,
-                pace=pace,
-            )
-        )
-        relays = fleet.round(int(pace * arguments.seconds))
-        found.append(
-            row(
-                "paced, 50,000 hosts a minute, batches of 50",
-                server,
-                len(relays),
-                batches(relays, 50),
-                kind=BATCH_MEDIA_TYPE,
-                connections=16,
-                pace=pace / 50,
-            )
-        )
+        for name, make in rows_of(arguments, server, fleet, state):
+            if not arguments.only or any(word in name for word in arguments.only):
+                yield from make()
     finally:
         server.end()
     from fleetward.console.fleet.models import Event, Presence
 
-    assert Presence.objects.count() == len(keys), "a host is missing"
+    assert Presence.objects.count() <= len(keys)
     assert Event.objects.count() <= fleet.events
-    return found
+
+
+Make = Callable[[], list[dict[str, Any]]]
+
+
+def rows_of(
+    arguments: argparse.Namespace, server: Server, fleet: Fleet, state: Path
+) -> list[tuple[str, Make]]:
+    """Every row by its name, in the order in which they are measured."""
+    count, pace = arguments.count, 50_000 / 60
+    paced = int(pace * arguments.seconds)
+
+    def carried(name: str, number: int, size: int, **how: Any) -> Make:  # noqa: ANN401 (see send_all)
+        return lambda: [
+            row(
+                name,
+                server,
+                number,
+                [post(one, BATCH_MEDIA_TYPE) for one in batches(fleet.round(number), size)],
+                **how,
+            )
+        ]
+
+    def direct(name: str, number: int, **how: Any) -> Make:  # noqa: ANN401 (see send_all)
+        return lambda: [
+            row(
+                name,
+                server,
+                number,
+                [post(one, ENVELOPE_MEDIA_TYPE) for one in fleet.round(number)],
+                **how,
+            )
+        ]
+
+    def looking(name: str, **how: Any) -> Make:  # noqa: ANN401 (see send_all)
+        return lambda: [row(name, server, count, asks(fleet.keys, count), **how)]
+
+    made = [
+        ("first of each host", carried("first of each host", len(fleet.keys), 500, connections=4)),
+        (name := "relay, batches of 500", carried(name, count, 500, connections=8)),
+        (name := "relay, batches of 50", carried(name, count, 50, connections=8)),
+        (name := "direct, 256 connections", direct(name, count, connections=256)),
+        (name := "inbox, 64 connections", looking(name, connections=64)),
+        (name := "paced, one a request", direct(name, paced, connections=128, pace=pace)),
+        (
+            name := "paced, batches of 50",
+            carried(name, paced, 50, connections=16, pace=pace / 50),
+        ),
+        ("paced, with looks", lambda: beside(server, fleet, arguments.seconds)),
+    ]
+    return [
+        ("opening", lambda: [opening(fleet, state, min(count, 10_000), 2)]),
+        (
+            "enrolling",
+            lambda: [enrolling(server, fleet.console, min(2_000, count))],
+        ),
+        *made,
+    ]
 
 
 def main() -> None:
@@ -371,6 +437,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--openers", type=int, default=2)
+    parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fleetward-bench-") as folder:

@@ -31,6 +31,7 @@ PARTS = (
     "fleetward.console.alerts",
     "fleetward.console.overview",
     "fleetward.console.rollouts",
+    "fleetward.console.ports",
 )
 """The packages of the parts, in the order of their navigation."""
 

@@ -191,6 +191,11 @@ REASON_IDS: Final = frozenset(
 """Every id; closed, so that a rule's `despite` with a slip of the pen is refused."""
 
 
+def next_step_for(reason: str) -> str:
+    """Return what to do about the reason with that id; empty where there is nothing to do."""
+    return _NEXT.get(reason, "")
+
+
 def judge(survey: Survey, expectations: Expectations) -> tuple[Judged, ...]:
     """Return a survey's listeners with their verdicts, in the survey's order."""
     programs = _programs_by_port(survey.listeners)
