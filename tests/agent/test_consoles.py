@@ -18,7 +18,7 @@ from fleetward.adapters.http import HttpSession
 from fleetward.agent import checkins
 from fleetward.agent.checkins import Seen, Way
 from fleetward.agent.consoles import SIGNED_FILE, believed, remember_consoles, signed_consoles
-from fleetward.agent.enrolling import HOST_KEY_FILE, load_enrolled
+from fleetward.agent.enrolling import HOST_KEY_FILE, enrol, load_enrolled
 from fleetward.agent.home import Home
 from fleetward.agent.inbox import Orders
 from fleetward.core.consoles import ConsolePair, Consoles
@@ -32,7 +32,7 @@ from support import world
 from support.fakes import FakeClock
 from support.simdisk import Aftermath, SimDisk
 from support.standinconsole import StandInConsole, stand_in_console
-from support.status import CONSOLE, OTHER_CONSOLE
+from support.status import CONSOLE, FACTS, OTHER_CONSOLE
 
 NEW = ConsoleKeys(b"\x07" * 32, b"\x08" * 32)
 
@@ -306,14 +306,23 @@ def test_a_token_file_of_another_console_is_refused_and_nothing_is_asked(scene: 
     assert scene.disk.kind(HOME / HOST_KEY_FILE) is Kind.ABSENT
 
 
-def test_a_token_file_that_mixes_two_consoles_is_refused(scene: Scene) -> None:
-    """The right signing key with a sealing key of the attacker's."""
+@pytest.mark.parametrize("sealing", [pair(OTHER_CONSOLE).sealing, NEW_PAIR.sealing])
+def test_a_token_file_that_mixes_two_consoles_is_refused(scene: Scene, sealing: str) -> None:
+    """The right signing key with a sealing key of the attacker's, or of another signed pair."""
     scene.disk.make_folder(HOME)
     sign(scene, OLD_PAIR, NEW_PAIR)
-    mixed = replace(OLD_PAIR, sealing=pair(OTHER_CONSOLE).sealing)
-    sign(scene, mixed)
+    file = scene.console.token_file
     with pytest.raises(SignatureError):
-        scene.enrol()
+        enrol(
+            scene.home,
+            replace(file, pins=replace(file.pins, sealing=sealing)),
+            (),
+            FACTS,
+            session=scene.session,
+            clock=scene.clock,
+            entropy=scene.entropy,
+        )
+    assert scene.console.requests == 0
 
 
 def test_a_host_enrols_where_the_fleet_keys_name_the_console(scene: Scene) -> None:
