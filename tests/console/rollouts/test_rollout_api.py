@@ -188,7 +188,7 @@ class TestExplain:
         assert list(steps(told)) == [
             "channel",
             "signed",
-            "revoked",
+            "not-revoked",
             "floor",
             "wave",
             "ring",
@@ -217,7 +217,7 @@ class TestExplain:
         Product.objects.update(floor=3)
         Release.objects.filter(name="r2").update(revoked=True, reason="stops the engine")
         told = explained(program, host)
-        assert (steps(told)["floor"], steps(told)["revoked"]) == (False, False)
+        assert (steps(told)["floor"], steps(told)["not-revoked"]) == (False, False)
         assert "it is revoked and it lies under the floor" in told["conclusion"]
         assert "It is revoked: stops the engine." in [step["words"] for step in told["steps"]]
         Channel.objects.update(release=None, points_at="evil")

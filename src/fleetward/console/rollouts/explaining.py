@@ -26,7 +26,7 @@ class StepId(StrEnum):
 
     CHANNEL = "channel"
     SIGNED = "signed"
-    REVOKED = "revoked"
+    NOT_REVOKED = "not-revoked"
     FLOOR = "floor"
     WAVE = "wave"
     RING = "ring"
@@ -192,7 +192,7 @@ def _signed_steps(case: _Case) -> Iterator[Step]:
     revoked = row.release.revoked
     why = f": {row.release.reason}" if row.release.reason else ""
     words = f"It is revoked{why}." if revoked else "It is not revoked."
-    yield Step(StepId.REVOKED, not revoked, words)
+    yield Step(StepId.NOT_REVOKED, not revoked, words)
     floor, seq = row.product.floor, row.release.seq
     place = "under" if seq < floor else "not under"
     yield Step(StepId.FLOOR, seq >= floor, f"No. {seq} is {place} the floor, {floor}.")
@@ -223,7 +223,7 @@ def _ring_step(case: _Case) -> Step | None:
     reported = case.state.wave if case.state and case.follows else None
     if reported is None:
         words = (
-            f"The plan has the rings {', '.join(rings)}. The host has not said in which wave it is, "
+            f"The plan has the ring{'s' if len(rings) > 1 else ''} {', '.join(rings)}. The host has not said in which wave it is, "
             "so only its place counts here; it knows its rings itself."
         )
         return Step(StepId.RING, None, words)
@@ -272,7 +272,7 @@ def _state_step(case: _Case) -> Step:
 
 _WHY = {
     StepId.SIGNED: "the release keys do not vouch for it",
-    StepId.REVOKED: "it is revoked",
+    StepId.NOT_REVOKED: "it is revoked",
     StepId.FLOOR: "it lies under the floor",
     StepId.WAVE: "the host's wave is not open",
     StepId.RAMP: "the policy's ramp does not admit the host yet",
