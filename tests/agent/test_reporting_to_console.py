@@ -344,8 +344,12 @@ def test_one_check_is_told_once_however_long_the_next_one_takes(scene: Scene) ->
     seen = troubled(scene, REFUSED)
     scene.report(seen)
     scene.clock.advance(3 * SOURCE_EVENT_EVERY)
+    scene.console.signs_inbox = OTHER_CONSOLE  # told beside it, by the time at which it was refused
+    scene.report(replace(seen, records=(record("r2"),)))
+    scene.console.signs_inbox = None
     scene.report(seen)
-    assert scene.kinds()[2:] == ["refused-source"]
+    told = [event.subject for event in scene.console.stored() if event.subject != RECORD]
+    assert [one for one in told if one] == ["bad:2967/x", name_of(scene.console.url)]
 
 
 def test_enrolment_is_told_once(scene: Scene) -> None:

@@ -127,7 +127,7 @@ class Fleet:
     def stored(self) -> list[tuple[str, str, int, str]]:
         """Every event in the console's database: host, epoch, number, words."""
         query = (
-            "SELECT h.name, e.epoch, e.e, e.detail FROM fleet_event e "
+            "SELECT h.name, e.epoch, e.e, e.detail || e.subject FROM fleet_event e "
             "JOIN fleet_host h ON h.id = e.host_id"
         )
         with sqlite3.connect(self.folder / "console.db", timeout=30) as database:

@@ -1,8 +1,8 @@
 """What happened on this host since the last report: pure, from what was noted then and what is now.
 
 An event is told once, when a state is entered; what a source did, once an hour for each source and
-kind. What was noted is saved after the events are in the
-spool; a stop between the two tells them twice, which is better than never.
+kind. What was noted is saved after the events are in the spool; a stop between the two tells them
+twice, which is better than never.
 
 Deliberately not here: the port watch's events, which it records by itself.
 """
@@ -107,6 +107,7 @@ class Noted:
         products: by name.
         frozen: whether every source gave old metadata only.
         clock: the remark about the clock; empty for none.
+        checked: when the last check began whose sources were told of; each is told of once.
         told: when what a source did was told last, by kind and source.
         record: the id of the record under which the host was enrolled; empty before that.
     """
@@ -114,6 +115,7 @@ class Noted:
     products: dict[str, NotedProduct] = field(default_factory=dict)
     frozen: bool = False
     clock: str = ""
+    checked: datetime | None = None
     told: dict[str, datetime] = field(default_factory=dict)
     record: str = ""
 
@@ -147,12 +149,13 @@ def notice(
     ]
     if check is None:
         return replace(noted, products=products), tuple(happened)
-    told, sources = _of_sources(noted.told, check)
+    told, sources = _of_sources(noted, check)
     after = replace(
         noted,
         products=products,
         frozen=check.frozen,
         clock=next((r for r in check.remarks if r.startswith("the clock of this host")), ""),
+        checked=check.checked if check.troubles else noted.checked,
         told=told,
     )
     return after, (*happened, *sources, *_of_check(noted, after, now))
@@ -192,11 +195,10 @@ def _of_check(before: Noted, after: Noted, now: datetime) -> list[Happening]:
     return happened
 
 
-def _of_sources(
-    told: dict[str, datetime], check: LastCheck
-) -> tuple[dict[str, datetime], list[Happening]]:
+def _of_sources(noted: Noted, check: LastCheck) -> tuple[dict[str, datetime], list[Happening]]:
     happened: list[Happening] = []
-    for trouble in check.troubles:
+    told = noted.told
+    for trouble in check.troubles if check.checked != noted.checked else ():
         told, found = notice_source(told, trouble, check.checked)
         happened += found
     return told, happened
@@ -211,12 +213,12 @@ _SOURCE_KINDS = {
 def notice_source(
     told: Mapping[str, datetime], trouble: SourceTrouble, at: datetime
 ) -> tuple[dict[str, datetime], tuple[Happening, ...]]:
-    """Return what was told of sources, and what of this is to be told now: once an hour, or never.
+    """Return what was told of sources, and what of this is to be told now, once an hour.
 
     Args:
         told: when what a source did was told last.
         trouble: what one did.
-        at: when it did that; the same instant again is the same deed.
+        at: when it did that.
     """
     recent = {key: then for key, then in told.items() if abs(at - then) < SOURCE_EVENT_EVERY}
     key = f"{trouble.kind} {trouble.source}"
