@@ -41,4 +41,6 @@ def hosts_named(text: str, reach: Reach) -> QuerySet[Host]:
     if _KEY.fullmatch(text):
         return rows.filter(keys__key=text).distinct()
     name = text.replace("\0", "")[:HOST_CHARS]
-    return rows.filter(name__iexact=name).order_by("pk")
+    exact = rows.filter(name=name).order_by("pk")
+    # The index knows names as they are written; else every host is looked at.
+    return exact if exact.exists() else rows.filter(name__iexact=name).order_by("pk")
