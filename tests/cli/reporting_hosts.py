@@ -160,6 +160,7 @@ def main() -> None:
             PAUSE,
         )
         reports.start()
+    sys.stderr.write("reporting\n")
     for host in hosts:
         host.is_done.wait()
 

@@ -16,7 +16,6 @@ import json
 import math
 import os
 import random
-import re
 import signal
 import sqlite3
 import subprocess
@@ -29,11 +28,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 import pytest
 
+from console.databases import on_postgresql
 from console.postgresqls import ADVICE, server
 from console.programs import Console, fetch, free_port
 from fleetward.cli.main import run
@@ -56,7 +55,7 @@ class Plan:
 
 
 SMALL = Plan(2, 6, 50, console_life=5, relay_life=3, agent_life=4, patience=150)
-LARGE = Plan(4, 10, 500, console_life=12, relay_life=6, agent_life=6, patience=1500)
+LARGE = Plan(4, 10, 500, console_life=15, relay_life=10, agent_life=10, patience=1800)
 
 
 # -- programs that are killed ------------------------------------------------------------------------
@@ -70,15 +69,15 @@ class Mortal:
         name: for people.
         command: what is run.
         log: takes its standard error, life after life.
-        life: how long it lives on average once it serves, in seconds.
-        serves: whether it says that it listens.
+        life: how long it lives on average once it works, in seconds.
+        works: what it says as soon as it does.
     """
 
     name: str
     command: list[str]
     log: Path
     life: float
-    serves: bool = True
+    works: bytes = b"listening on"
     kills: int = 0
     span: float = 0.0
     dies: float = math.inf
@@ -86,7 +85,7 @@ class Mortal:
     program: "subprocess.Popen[bytes] | None" = None
 
     def start(self, chance: random.Random) -> None:
-        """Begin a life; every fifth may end before it serves."""
+        """Begin a life; every fifth may end before it works."""
         with self.log.open("ab") as log:
             self.begun = log.tell()
             path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
@@ -94,8 +93,7 @@ class Mortal:
             self.program = subprocess.Popen(self.command, stderr=log, env=env)
         is_early = chance.random() < 0.2
         self.span = chance.uniform(0.1, 3.0 if is_early else 2 * self.life)
-        is_counted = is_early or not self.serves
-        self.dies = time.monotonic() + self.span if is_counted else math.inf
+        self.dies = time.monotonic() + self.span if is_early else math.inf
 
     def live(self, chance: random.Random) -> bool:
         """Kill it where its time has come, and start it again; return whether it has ended well."""
@@ -104,7 +102,7 @@ class Mortal:
         if code is not None:
             assert code == 0, f"{self.name} ended by itself: {self.log.read_text()[-3000:]}"
             return True
-        if self.dies == math.inf and self._listens():
+        if self.dies == math.inf and self._works():
             self.dies = time.monotonic() + self.span
         if self.dies <= time.monotonic():
             os.kill(self.program.pid, signal.SIGKILL)
@@ -113,8 +111,8 @@ class Mortal:
             self.start(chance)
         return False
 
-    def _listens(self) -> bool:
-        return b"listening on" in self.log.read_bytes()[self.begun :]
+    def _works(self) -> bool:
+        return self.works in self.log.read_bytes()[self.begun :]
 
     def end(self) -> None:
         """End it as an operator does."""
@@ -328,7 +326,7 @@ def agent(folder: Path, number: int, plan: Plan, relay: str, seed: int) -> Morta
         [sys.executable, "-m", "cli.reporting_hosts", *map(str, words), str(seed)],
         folder / f"agents-{number}.log",
         plan.agent_life,
-        serves=False,
+        works=b"reporting",
     )
 
 
@@ -408,21 +406,6 @@ def all_live_and_die(folder: Path, db: str, plan: Plan, seed: int) -> None:
 SEED = int(os.environ.get("FLEETWARD_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
 
 
-@contextmanager
-def a_database() -> Iterator[str]:
-    """Give the URL of a PostgreSQL database of its own."""
-    with server() as url:
-        if url is None:
-            pytest.skip(ADVICE)
-        name = f"killing_{uuid4().hex}"
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
-            try:
-                yield re.sub(r"/[^/?]*(\?|$)", rf"/{name}\1", url, count=1)
-            finally:
-                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
 def test_a_thousand_check_ins(tmp_path: Path) -> None:
     all_live_and_die(tmp_path, f"sqlite:///{tmp_path}/console/console.db", SMALL, SEED)
 
@@ -435,5 +418,8 @@ def test_twenty_thousand_check_ins(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.postgresql
 def test_twenty_thousand_check_ins_on_postgresql(tmp_path: Path) -> None:
-    with a_database() as db:
-        all_live_and_die(tmp_path, db, LARGE, SEED)
+    with server() as url:
+        if url is None:
+            pytest.skip(ADVICE)
+        with on_postgresql(url) as db:
+            all_live_and_die(tmp_path, db, LARGE, SEED)

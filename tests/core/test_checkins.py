@@ -245,6 +245,20 @@ def test_two_contents_within_one_check_in_are_seen_too() -> None:
     assert len(ruling.store) == 2
 
 
+def test_a_replay_brings_no_event_back_that_was_pruned() -> None:
+    """A relay kept a check-in for longer than the console keeps events."""
+    desk = Desk()
+    old = arrival(1, mark(1), mark(2))
+    desk.take(old, arrival(2, mark(4)))
+    del desk.events["a", 1], desk.events["a", 2]
+    ruling = desk.take(replace(old, received=START + timedelta(days=401)))
+    assert ruling.store == ()
+    assert not ruling.clones
+    assert desk.numbers() == [4]
+    assert desk.take(arrival(3, mark(2), mark(3))).store == (mark(3),), "what is missing is taken"
+    assert desk.epochs["a"].contiguous_e == 4
+
+
 def test_numbers_far_beyond_the_gap_wait() -> None:
     """A host that numbers at will cannot make the console look for a gap of a billion."""
     desk = Desk(CheckInLimits(window=10))

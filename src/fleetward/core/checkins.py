@@ -30,9 +30,10 @@ or replay them. None of that may change what the console believes, and each has 
 "Well" is `CheckInLimits.clock_tolerance`. Only the host's own signed time is compared with its
 own, so a relay that holds a check-in back cannot make a host look cloned.
 
-Events: each is stored once per content. The acknowledgement names the greatest `e` up to which
-none is missing, so what is missing is sent again; a host that no longer has it begins a new epoch.
-One `e` with two contents means a cloned host; both are kept, since both get acknowledged.
+Events: each is stored once per content, also where what was stored has been pruned since. The
+acknowledgement names the greatest `e` up to which none is missing, so what is missing is sent
+again; a host that no longer has it begins a new epoch. One `e` with two contents means a cloned
+host; both are kept, since both get acknowledged.
 
 Deliberately not here: signatures (identity), storing (console.fleet), sentences for people.
 """
@@ -338,6 +339,8 @@ def _new_events(
         known = seen.setdefault(mark.e, set())
         if mark.digest in known:
             continue
+        if mark.e <= before.contiguous_e and not known:
+            continue  # it was stored, and went with its age: a replay does not bring it back
         if mark.e > room:
             refused.append(mark)
             continue

@@ -75,6 +75,18 @@ def test_the_settings_say_how_long_rows_stay() -> None:
         assert not Transition.objects.exists()
 
 
+def test_a_replay_brings_no_event_back_that_time_took() -> None:
+    add_host()
+    old = check_in(n=1, events=(event(1),))
+    bring(old)
+    care(START + 401 * DAY)
+    assert not Event.objects.exists()
+    bring(old, at=START + 402 * DAY)
+    assert not Event.objects.exists()
+    bring(check_in(n=2, events=(event(2),)), at=START + 402 * DAY)
+    assert list(Event.objects.values_list("e", flat=True)) == [2]
+
+
 def test_hosts_are_retired_by_pieces_each_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HOSTS", 2)
     for number in range(3):
