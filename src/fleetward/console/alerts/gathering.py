@@ -14,6 +14,7 @@ from django.urls import NoReverseMatch, reverse
 
 from fleetward.console.alerts.deciding import Fact
 from fleetward.console.alerts.kinds import Kind
+from fleetward.console.alerts.listeners import suspicious, unexpected
 from fleetward.console.catalogue.models import Channel, Repository, Role
 from fleetward.console.catalogue.models import Kind as RepositoryProblem
 from fleetward.console.fleet.models import Event, Host, ProductState
@@ -66,9 +67,9 @@ def _of_hosts(now: datetime, sites: dict[int, Site]) -> Iterator[Fact]:
         key__presence__tuf_timestamp__gt=0, key__presence__tuf_timestamp__lt=behind
     )
     yield from _by_site(Kind.HOST_FROZEN, frozen, sites, "frozen")
-    unexpected = talking.filter(key__presence__unexpected__gt=0)
     words = "with unexpected listeners"
-    yield from _by_site(Kind.LISTENER, unexpected, sites, words, unexpected="true")
+    yield from _by_site(Kind.LISTENER, unexpected(talking), sites, words, unexpected="true")
+    yield from suspicious(sites)
     yield from _unprotected(sites)
     yield from _cloned(active.filter(cloned__gt=now - RECENT))
 

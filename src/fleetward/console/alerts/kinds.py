@@ -25,6 +25,7 @@ class Kind(StrEnum):
     ROLLED_BACK = "rolled-back"
     REJECTED = "rejected"
     REFUSED_SOURCE = "refused-source"
+    SUSPICIOUS_LISTENER = "suspicious-listener"
     LISTENER = "unexpected-listener"
     DRIFT = "drift"
     SILENT = "silent"
@@ -48,6 +49,7 @@ SEVERITY: dict[Kind, Severity] = {
     Kind.ROLLED_BACK: Severity.WARNING,
     Kind.REJECTED: Severity.WARNING,
     Kind.REFUSED_SOURCE: Severity.CRITICAL,
+    Kind.SUSPICIOUS_LISTENER: Severity.CRITICAL,
     Kind.LISTENER: Severity.WARNING,
     Kind.DRIFT: Severity.WARNING,
     Kind.SILENT: Severity.WARNING,
@@ -100,6 +102,10 @@ STEP: dict[Kind, str] = {
         "A source sent bytes that the keys did not sign. Find out which relay or proxy it was, and "
         "take it off the network."
     ),
+    Kind.SUSPICIOUS_LISTENER: (
+        "It looks like an attack, or hides: open it for the reasons and the steps of each, and keep "
+        "the host apart until its program is explained."
+    ),
     Kind.LISTENER: "Look at each host's ports; accept what belongs there, and remove the rest.",
     Kind.DRIFT: (
         "Something else changed installed files. Find out what writes there; then run `fleetward "
@@ -133,6 +139,7 @@ TITLE: dict[Kind, str] = {
     Kind.ROLLED_BACK: "Release rolled back",
     Kind.REJECTED: "Release rejected",
     Kind.REFUSED_SOURCE: "Source refused",
+    Kind.SUSPICIOUS_LISTENER: "Suspicious listeners",
     Kind.LISTENER: "Unexpected listeners",
     Kind.DRIFT: "Files changed",
     Kind.SILENT: "Silent hosts",
