@@ -602,15 +602,27 @@ def test_what_cannot_be_done_is_refused_with_its_reason(scene: Scene) -> None:
     )
 
 
+def test_a_directive_reaches_a_host_with_its_next_report(scene: Scene) -> None:
+    """Unless somebody set it otherwise, also where the pause was the shortest: four fifths of a minute."""
+    scene.enrol()
+    scene.report()
+    scene.console.direct(directive(DirectiveKind.LIST_PORTS))
+    scene.clock.advance(MINUTE * 0.8)
+    scene.reporter().report(SEEN)
+    assert scene.deeds.done == ["ports"]
+
+
 def test_the_inbox_is_asked_for_as_often_as_the_settings_say(scene: Scene) -> None:
     """A directive for a host with no news reaches it within `inbox_every`."""
     scene.enrol()
     for _ in range(3):
         scene.report()
     scene.console.direct(directive(DirectiveKind.LIST_PORTS))
-    scene.report()
-    assert not scene.deeds.done, "it asks every five minutes"
     reporter = scene.reporter()
+    reporter.inbox_every = 5 * MINUTE
+    scene.clock.advance(MINUTE)
+    reporter.report(SEEN)
+    assert not scene.deeds.done, "it asks every five minutes"
     reporter.inbox_every = MINUTE
     scene.clock.advance(MINUTE)
     reporter.report(SEEN)

@@ -94,7 +94,7 @@ def running_agent(home: str) -> Iterator[None]:
     """Run the agent's loop as its program does, reporting and asking every second."""
     settings = Path(home, "agent.toml")
     text = settings.read_text()
-    for name, usual in (("report_every", "60.0"), ("inbox_every", "300.0")):
+    for name, usual in (("report_every", "60.0"), ("inbox_every", "45.0")):
         text = text.replace(f"{name} = {usual}", f"{name} = 1.0")
     settings.write_text(text)
     command = [sys.executable, "-m", "fleetward", "agent", "run", home]

@@ -73,7 +73,7 @@ _NOTED_SCHEMA: Final = "fleetward.noted/1"
 DATAGRAMS_BETWEEN: Final = 9
 """Check-ins by datagram before one goes by TCP, which shows whether anybody still carries them."""
 
-INBOX_INTERVAL: Final = timedelta(minutes=5)
+INBOX_INTERVAL: Final = timedelta(seconds=45)
 """How often the inbox is asked for where nothing waits for an answer."""
 
 ENROL_INTERVAL: Final = timedelta(minutes=5)

@@ -167,8 +167,8 @@ class AgentSettings:
         poll: how long `agent run` waits between checks, jittered by a fifth.
         report_every: how long it waits between reports to the console, jittered by a fifth; it
             also reports after each check.
-        inbox_every: how long it waits before it asks whether the console wants something of it
-            (a directive takes so long at most); it asks with each report that has news, too.
+        inbox_every: with a report that has no news, it asks whether the console wants something of
+            it only so long after it asked last; shorter than `report_every` is with each report.
         max_delta_memory: bytes that applying a delta may take; beyond it the pack is fetched.
         max_trial_restarts: restarts of the host during a trial after which it rolls back.
         network: how to connect out.
@@ -183,7 +183,7 @@ class AgentSettings:
     rings: tuple[str, ...] = ()
     poll: timedelta = timedelta(minutes=10)
     report_every: timedelta = timedelta(minutes=1)
-    inbox_every: timedelta = timedelta(minutes=5)
+    inbox_every: timedelta = timedelta(seconds=45)
     max_delta_memory: int = 256 * MIB
     max_trial_restarts: int = 3
     network: NetworkSettings = field(default_factory=NetworkSettings)
