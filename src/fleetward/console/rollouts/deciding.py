@@ -43,8 +43,8 @@ MEANING: Final = {
 TOOK: Final = frozenset({Standing.CONFIRMED, Standing.TRYING, Standing.FAILED, Standing.SILENT})
 """Who took the release, whatever came of it."""
 
-WRONG: Final = (Standing.FAILED, Standing.SILENT, Standing.VANISHED, Standing.BEHIND)
-"""Standings whose hosts people look at, the worst first."""
+WRONG: Final = (Standing.FAILED, Standing.SILENT, Standing.VANISHED)
+"""Standings whose hosts need a look, the worst first; all are behind as a wave opens."""
 
 FAILURES: Final = (EventKind.ROLLED_BACK, EventKind.REJECTED, EventKind.UNPROTECTED)
 """Events by which a host says that a release failed on it."""

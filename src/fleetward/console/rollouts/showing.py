@@ -108,8 +108,8 @@ class Evidence:
 
     def cells(self) -> list[tuple[str, int, bool]]:
         """Return what a table shows: word, hosts, whether a person should look at them."""
-        shown = (Standing.CONFIRMED, Standing.TRYING, *WRONG)
-        return [(word.value, self.of(word), word in WRONG[:3]) for word in shown]
+        shown = (Standing.CONFIRMED, Standing.TRYING, *WRONG, Standing.BEHIND)
+        return [(word.value, self.of(word), word in WRONG) for word in shown]
 
 
 @dataclass(frozen=True, slots=True)
