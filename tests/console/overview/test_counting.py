@@ -38,6 +38,10 @@ def total(freshness: Freshness, product: str = "yara") -> int:
     return rows.aggregate(n=Sum("hosts"))["n"] or 0
 
 
+READ = 100
+"""The greatest sequence number that `generate` writes."""
+
+
 def test_every_host_with_a_product_is_counted_once() -> None:
     counted(Plan(hosts=160, minutes=()))
     sums = Tally.objects.values("product").annotate(n=Sum("hosts"))
@@ -61,6 +65,7 @@ def test_hosts_at_risk_are_those_with_a_product_that_is_not_protected(seed: int)
             row.state = dice.choice(states)
             row.release = dice.choice((row.release, "", "unheard-of"))
             row.channel = dice.choice(("stable", "nobody-s"))
+            row.seq = dice.choice((row.seq, READ + 1))
             row.save()
     count(NOW, SetClock(NOW))
     protected = {word.value for word in PROTECTED}
@@ -110,6 +115,20 @@ def test_standings_come_from_channels_silence_and_the_timestamp() -> None:
     count(NOW, SetClock(NOW))
     assert total(Freshness.SILENT) == 80
     assert Health.objects.aggregate(n=Sum("silent"))["n"] == 80
+
+
+def test_who_hears_of_a_release_before_this_console_is_not_behind() -> None:
+    """A host takes a release up within seconds; the console reads it with its next poll."""
+    counted(Plan(hosts=24, silent=0, frozen=0, behind=0, unprotected=0, minutes=()))
+    clamav = ProductState.objects.filter(product="clamav")
+    clamav.update(release="2026.12.01-1", seq=READ + 1)
+    count(NOW, SetClock(NOW))
+    assert total(Freshness.CURRENT, "clamav") == 24
+    assert Health.objects.aggregate(n=Sum("at_risk"))["n"] == 0
+    clamav.update(release="nobody-made-it", seq=READ)
+    count(NOW, SetClock(NOW))
+    assert total(Freshness.BEHIND, "clamav") == 24
+    assert Health.objects.aggregate(n=Sum("at_risk"))["n"] == 24
 
 
 def test_without_a_repository_the_newest_confirmed_release_counts() -> None:

@@ -55,6 +55,30 @@ def test_the_worst_that_holds_is_how_a_host_stands(
     assert freshness(State(state), release, POINTER, silent=silent, lag=lag) is stands
 
 
+@pytest.mark.parametrize(
+    ("state", "seq", "stands"),
+    [
+        ("confirmed", 8, Freshness.CURRENT),
+        ("confirmed", 7, Freshness.BEHIND),
+        ("rolled-back", 8, Freshness.FAILED),
+        ("rejected", 8, Freshness.FAILED),
+        ("trial", 8, Freshness.INSTALLING),
+        ("unprotected", 8, Freshness.UNPROTECTED),
+    ],
+)
+def test_a_release_that_the_console_has_not_read_yet(
+    state: str, seq: int, stands: Freshness
+) -> None:
+    """Newer than everything read is not behind; without a repository nothing is known of order."""
+    read = Pointer("r7", read=7)
+    how = {"silent": False, "lag": Lag.FRESH}
+    assert freshness(State(state), "r8", read, seq=seq, **how) is stands  # type: ignore[arg-type]
+    unread = freshness(State(state), "r8", Pointer("r7"), seq=seq, **how)  # type: ignore[arg-type]
+    assert unread is (Freshness.BEHIND if state == "confirmed" else stands)
+    silent = freshness(State(state), "r8", read, seq=seq, silent=True, lag=Lag.FRESH)
+    assert silent in {Freshness.SILENT, Freshness.UNPROTECTED}
+
+
 def test_nothing_that_is_wrong_counts_as_protected() -> None:
     assert {Freshness.CURRENT, Freshness.INSTALLING, Freshness.WAITING} == PROTECTED
     assert set(MEANING) == set(Freshness)

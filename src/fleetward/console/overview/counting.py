@@ -8,6 +8,7 @@ that counting never costs more than a twentieth of a core.
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -116,8 +117,12 @@ def pointers() -> Pointers:
     """
     found = _newest_confirmed()
     rows = Channel.objects.filter(listed=True).select_related("product", "release", "previous")
+    read = Release.objects.order_by().values("product").annotate(newest=Max("seq"))
+    newest = dict(read.values_list("product", "newest"))
     for row in rows:
-        found[(row.product.name, row.name)] = _pointer(row)
+        found[(row.product.name, row.name)] = replace(
+            _pointer(row), read=newest.get(row.product_id)
+        )
     return found
 
 
@@ -164,6 +169,7 @@ def _tallies(now: datetime, known: Pointers) -> Iterable[Tally]:
             pointer,
             silent=row["silent"] == "yes",
             lag=Lag(row["lag"]),
+            seq=row["seq"],
         )
         key = (row["host__site_id"], row["product"], row["channel"], row["release"], row["seq"])
         counted[(*key, stands.value)] += row["count"]
@@ -238,6 +244,8 @@ def _wrong(known: Pointers) -> Q:
     for (product, channel), pointer in known.items():
         here = Q(product=product, channel=channel)
         good = Q(release=pointer.current) | (Q(release__in=pointer.waiting) & ~failed)
+        if pointer.read is not None:
+            good |= Q(seq__gt=pointer.read) & ~failed
         wrong |= here & ~moving & ~good
         listed |= here
     return wrong | (~listed & ~moving) if known else wrong | ~moving

@@ -62,13 +62,19 @@ class Pointer:
     Attributes:
         current: the name of the release that the channel points at; empty where none is known.
         waiting: releases that hosts outside the open waves run as planned.
+        read: the greatest sequence number of the product that this console has read; None where it
+            reads none. Hosts hear of a release within seconds, the console with its next poll: one
+            that runs a later release than the console has read is not behind.
     """
 
     current: str
     waiting: frozenset[str] = frozenset()
+    read: int | None = None
 
 
-def freshness(state: State, release: str, pointer: Pointer, *, silent: bool, lag: Lag) -> Freshness:
+def freshness(
+    state: State, release: str, pointer: Pointer, *, silent: bool, lag: Lag, seq: int = 0
+) -> Freshness:
     """Return how a host stands with a product; the first that holds, from the worst on.
 
     Args:
@@ -77,6 +83,7 @@ def freshness(state: State, release: str, pointer: Pointer, *, silent: bool, lag
         pointer: what its channel says.
         silent: whether the host was not heard of lately.
         lag: how old its timestamp is.
+        seq: the sequence number of what is installed.
     """
     if state is State.UNPROTECTED or (not release and state not in MOVING):
         return Freshness.UNPROTECTED
@@ -90,6 +97,8 @@ def freshness(state: State, release: str, pointer: Pointer, *, silent: bool, lag
         return Freshness.CURRENT
     if state in FAILED_STATES:
         return Freshness.FAILED
+    if pointer.read is not None and seq > pointer.read:
+        return Freshness.CURRENT
     return Freshness.WAITING if release in pointer.waiting else Freshness.BEHIND
 
 
