@@ -91,6 +91,22 @@ def test_nothing_that_exists_is_overwritten(kept: Path, tmp_path: Path) -> None:
         restore(SystemDisk(), tmp_path / "backup", kept / "my.db", kept)
 
 
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_what_a_killed_console_left_gets_into_no_restored_one(
+    kept: Path, tmp_path: Path, suffix: str
+) -> None:
+    """The database was moved away, and its log was not: SQLite would play it into the new one."""
+    back_up(SystemDisk(), kept / "my.db", kept, tmp_path / "backup")
+    left = tmp_path / f"new.db{suffix}"
+    left.write_bytes(b"changes of the old database")
+    with pytest.raises(ConfigurationError, match=rf"new\.db{suffix} exists: move it away"):
+        restore(SystemDisk(), tmp_path / "backup", tmp_path / "new.db", tmp_path)
+    assert not (tmp_path / "new.db").exists()
+    left.unlink()
+    restore(SystemDisk(), tmp_path / "backup", tmp_path / "new.db", tmp_path)
+    assert things(tmp_path / "new.db") == 999
+
+
 def test_what_is_no_console_or_no_backup_is_named(kept: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no database at"):
         back_up(SystemDisk(), kept / "none.db", kept, tmp_path / "b1")

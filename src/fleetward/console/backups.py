@@ -22,6 +22,9 @@ from fleetward.errors import ConfigurationError, DiskError
 DATABASE_FILE = "console.db"
 """What a backup's database is called, whatever the console's own is."""
 
+_SUFFIXES = ("-wal", "-shm", "-journal")
+"""What a console that was killed leaves beside its database; SQLite would put it into the next one."""
+
 PAGES_AT_ONCE = 2_000
 """Pages copied before writers get a turn (accident: a backup that stops check-ins)."""
 
@@ -52,13 +55,15 @@ def restore(disk: Disk, folder: Path, database: Path, state: Path) -> None:
     """Put a backup where a console is to begin from it; the console must not run.
 
     Raises:
-        ConfigurationError: the folder is no backup, or there is a database already.
+        ConfigurationError: the folder is no backup, or there is a database already, or what belongs
+            to one that was moved away.
         DiskError: it cannot be written.
     """
     if disk.kind(folder / DATABASE_FILE) is not Kind.FILE:
         raise ConfigurationError(f"{folder} is no backup: it has no {DATABASE_FILE}")
-    if disk.kind(database) is not Kind.ABSENT:
-        raise ConfigurationError(f"{database} exists: move it away first, then restore")
+    for part in (database, *(Path(f"{database}{suffix}") for suffix in _SUFFIXES)):
+        if disk.kind(part) is not Kind.ABSENT:
+            raise ConfigurationError(f"{part} exists: move it away first, then restore")
     for path in (state, database.parent):
         if disk.kind(path) is Kind.ABSENT:
             disk.make_folder(path, private=True)

@@ -1,6 +1,6 @@
 """Old rows go in small pieces: each is a short transaction, so that ingest never waits long.
 
-Measured on SQLite with 2,000,000 events: see docs/console.md, "History".
+Deliberately not here: what is old (`[history]` in the settings), pauses between pieces (the caller).
 """
 
 from typing import Any, Final
