@@ -121,13 +121,21 @@ def test_a_directive_is_sent_and_its_answer_seen(browser: Client) -> None:
     assert Directive.objects.get().kind == "pause"
 
 
-def test_many_hosts_are_asked_at_once_and_the_filters_stay(browser: Client) -> None:
+def test_ticked_hosts_are_asked_at_once_and_what_becomes_of_it_is_shown(browser: Client) -> None:
     for number in range(3):
         add_host(number)
     asked = {"record": [record(0), record(2)], "kind": "update-now", "query": "search=pc"}
     answer = browser.post("/hosts/ask/", asked)
+    text = page(browser, answer["Location"])
+    assert "Update now" in text
+    assert "0</strong> of 2 hosts did it, 2 have yet to answer" in text
+    assert {one.host.record for one in Directive.objects.all()} == {record(0), record(2)}
+
+
+def test_who_answers_nothing_that_can_be_asked_keeps_his_filters(browser: Client) -> None:
+    add_host()
+    answer = browser.post("/hosts/ask/", {"kind": "shell", "query": "search=pc&evil=1"})
     assert answer["Location"] == "/hosts/?search=pc"
-    assert Directive.objects.count() == 2
 
 
 @pytest.mark.parametrize(

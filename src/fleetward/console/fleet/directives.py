@@ -48,11 +48,23 @@ def direct(actor: Actor, hosts: Sequence[Host], wish: Wish) -> list[Directive]:
         UsageError: the wish is none of the closed list's, or there are too many hosts.
     """
     now = wired().clock.now()
-    until = _until(wish, now)
+    until = end_of(wish, now)
     if len(hosts) > MAX_HOSTS:
         raise UsageError(f"a directive goes to {MAX_HOSTS} hosts at most")
+    rows = rows_for(actor, hosts, wish, until=until, now=now)
+    with transaction.atomic():
+        made = Directive.objects.bulk_create(rows, batch_size=1000)
+        renumber([row.host_id for row in made], now)
+        _audit(actor, wish, made)
+    return made
+
+
+def rows_for(
+    actor: Actor, hosts: Sequence[Host], wish: Wish, *, until: datetime | None, now: datetime
+) -> list[Directive]:
+    """Return a directive for each active host, in no database yet."""
     entropy = wired().entropy
-    rows = [
+    return [
         Directive(
             directive=entropy.token(_ID_BYTES).hex(),
             host=host,
@@ -67,12 +79,17 @@ def direct(actor: Actor, hosts: Sequence[Host], wish: Wish) -> list[Directive]:
         for host in hosts
         if host.standing == HostStanding.ACTIVE
     ]
+
+
+def end_of(wish: Wish, now: datetime) -> datetime | None:
+    """Return the end of a pause that is wished for now; None for anything else.
+
+    Raises:
+        UsageError: the wish is none of the closed list's.
+    """
+    until = _until(wish, now)
     _require_form(wish, until)
-    with transaction.atomic():
-        made = Directive.objects.bulk_create(rows, batch_size=1000)
-        renumber([row.host_id for row in made], now)
-        _audit(actor, wish, made)
-    return made
+    return until
 
 
 def _until(wish: Wish, now: datetime) -> datetime | None:

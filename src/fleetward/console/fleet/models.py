@@ -15,7 +15,7 @@ from enum import StrEnum
 from django.db import models
 
 from fleetward.console.fleet.standings import DirectiveState, HostStanding, KeyStanding
-from fleetward.console.organisation.models import Site
+from fleetward.console.organisation.models import Site, User
 from fleetward.core.inbox import DirectiveKind
 
 _ID = 64
@@ -301,6 +301,7 @@ class ProductState(models.Model):
         indexes = [
             models.Index(fields=["product", "release", "host"], name="state_by_release"),
             models.Index(fields=["state", "product", "host"], name="state_by_state"),
+            models.Index(fields=["product", "channel", "release", "host"], name="state_by_channel"),
         ]
 
     def __str__(self) -> str:
@@ -339,10 +340,70 @@ class Transition(models.Model):
         return f"{self.product} {self.release} {self.state} on {self.host_id}"
 
 
+class BulkDirective(models.Model):
+    """One act of a person that asks many hosts for the same.
+
+    Attributes:
+        nonce: its public id, 32 hex digits; drawn with the page that asks for confirmation, so that
+            pressing twice asks once.
+        until: the end of a pause.
+        query: the filter that chose the hosts, as the Hosts page's URL has it; empty for all.
+        most: how many hosts the person agreed to.
+        asked: how many were asked so far.
+        passed_over: hosts that fitted and are not active.
+        reached: primary key of the last host that was asked: where an act that was cut off goes on.
+        is_complete: whether all have been asked.
+    """
+
+    nonce = models.CharField(max_length=32, unique=True)
+    kind = models.CharField(max_length=16, choices=_choices(DirectiveKind))
+    product = models.CharField(max_length=64, blank=True)
+    until = models.DateTimeField(null=True)
+    query = models.CharField(max_length=2000, blank=True)
+    most = models.PositiveIntegerField()
+    asked = models.PositiveIntegerField(default=0)
+    passed_over = models.PositiveIntegerField(default=0)
+    reached = models.BigIntegerField(default=0)
+    is_complete = models.BooleanField(default=False)
+    created = models.DateTimeField()
+    created_by = models.CharField(max_length=200)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} for {self.asked} hosts"
+
+
+class SavedView(models.Model):
+    """Filters of the Hosts page under a name.
+
+    Attributes:
+        owner: who saved it.
+        name: what people call it; one of a kind for its owner.
+        query: the filters, as the page's URL has them.
+        is_shared: whether everybody sees it. It shows nobody a host that he may not see.
+    """
+
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="saved_views")
+    name = models.CharField(max_length=64)
+    query = models.CharField(max_length=2000)
+    is_shared = models.BooleanField(default=False)
+    created = models.DateTimeField()
+
+    class Meta:
+        ordering = ["name", "id"]
+        constraints = [models.UniqueConstraint(fields=["owner", "name"], name="one_view_a_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Directive(models.Model):
     """Something that a host is asked to do, once (core.inbox.Directive).
 
     Attributes:
+        bulk: the act that it is a part of, or None.
         directive: its id, 16 hex digits; the event that answers names it.
         until: the end of a pause.
         expires: when it leaves the inbox undone.
@@ -352,6 +413,14 @@ class Directive(models.Model):
 
     directive = models.CharField(max_length=32, unique=True)
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="directives")
+    bulk = models.ForeignKey(
+        BulkDirective,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="directives",
+        db_index=False,
+    )
     kind = models.CharField(max_length=16, choices=_choices(DirectiveKind))
     product = models.CharField(max_length=64, blank=True)
     until = models.DateTimeField(null=True)
@@ -366,6 +435,7 @@ class Directive(models.Model):
         indexes = [
             models.Index(fields=["host", "-id"], name="directive_by_host"),
             models.Index(fields=["state", "expires"], name="directive_by_state"),
+            models.Index(fields=["bulk", "state"], name="directive_by_bulk"),
         ]
 
     def __str__(self) -> str:

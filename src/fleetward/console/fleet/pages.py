@@ -4,19 +4,19 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.http import HttpResponse, HttpResponseRedirect
+from django.http import HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
 
 from fleetward.console.audit.chain import Actor
 from fleetward.console.fleet import enrolment
-from fleetward.console.fleet.directives import Wish, direct
+from fleetward.console.fleet.asks import KINDS, LENGTHS
 from fleetward.console.fleet.models import CheckIn, Host, HostKey, ProductState, Tag
 from fleetward.console.fleet.queries import SILENT_AFTER, HostFilter, hosts, shown
+from fleetward.console.fleet.savedviews import views_for
 from fleetward.console.fleet.shapes import presence_of
 from fleetward.console.fleet.standings import HostStanding, KeyStanding
 from fleetward.console.organisation.models import Site
@@ -24,8 +24,6 @@ from fleetward.console.web.asking import AskedByPerson
 from fleetward.console.web.paging import cursor_in, slice_after
 from fleetward.console.web.reaching import one_within, within
 from fleetward.console.wiring import wired
-from fleetward.core.inbox import DirectiveKind
-from fleetward.errors import UsageError
 
 ROWS = 50
 """Hosts on a page."""
@@ -39,7 +37,7 @@ _MARKS = ("silent", "cloned", "unexpected")
 
 def hosts_page(request: AskedByPerson) -> HttpResponse:
     """List hosts by the filters in the URL; htmx gets the table alone."""
-    wanted = filter_of(request)
+    wanted = filter_in(request.GET)
     reach = request.access.reach("hosts.view")
     now = wired().clock.now()
     cursor = cursor_in(request.GET.get("after", ""))
@@ -55,23 +53,38 @@ def hosts_page(request: AskedByPerson) -> HttpResponse:
         "sites": within(Site.objects.all(), reach, "pk"),
         "tags": Tag.objects.all()[:200],
         "standings": list(HostStanding),
-        "products": _products(),
-        "kinds": _KINDS,
+        "products": products(),
+        "kinds": KINDS,
+        "lengths": LENGTHS,
+        "views": _views(request, query),
     }
     part = "fleet/hosts_table.html" if request.htmx else "fleet/hosts.html"
     return render(request, part, words)
 
 
-def filter_of(request: AskedByPerson) -> HostFilter:
+def _views(request: AskedByPerson, query: str) -> list[dict[str, object]]:
+    shares = request.access.may("hosts.direct")
+    return [
+        {
+            "view": view,
+            "here": view.query == query,
+            "mine": view.owner_id == request.user.pk,
+            "may_remove": shares or view.owner_id == request.user.pk,
+        }
+        for view in views_for(request.user)
+    ]
+
+
+def filter_in(said: QueryDict) -> HostFilter:
     """Return the filters in a URL; what is unknown there counts as absent."""
-    texts = {name: _line(request.GET.get(name, "")) for name in _TEXTS}
+    texts = {name: line(said.get(name, "")) for name in _TEXTS}
     if texts["standing"] not in set(HostStanding):
         texts["standing"] = ""
-    marks = {name: request.GET.get(name, "") in {"1", "true", "on"} for name in _MARKS}
+    marks = {name: said.get(name, "") in {"1", "true", "on"} for name in _MARKS}
     return replace(HostFilter(**texts), **marks)  # type: ignore[arg-type]
 
 
-def _line(text: str) -> str:
+def line(text: str) -> str:
     """Return a text that databases take: PostgreSQL's has no NUL."""
     return text.replace("\x00", "").strip()[:200]
 
@@ -83,7 +96,8 @@ def query_of(wanted: HostFilter) -> str:
     return urlencode(pairs)
 
 
-def _products() -> list[str]:
+def products() -> list[str]:
+    """Return the products that any host has, to choose from."""
     names = ProductState.objects.order_by("product").values_list("product", flat=True)
     return list(names.distinct()[:100])
 
@@ -98,7 +112,7 @@ def _row(host: Host) -> dict[str, object]:
 def hosts_csv(request: AskedByPerson) -> HttpResponse:
     """Give all hosts that fit the filters as CSV, a line for each product of each."""
     now = wired().clock.now()
-    found = shown(hosts(request.access.reach("hosts.view"), filter_of(request), now))
+    found = shown(hosts(request.access.reach("hosts.view"), filter_in(request.GET), now))
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["record", "name", "site", "standing", "seen", "product", "release", "state"])
@@ -127,42 +141,15 @@ def host_page(request: AskedByPerson, record: str) -> HttpResponse:
         "events": host.events.order_by("-pk")[:LATEST],
         "directives": host.directives.order_by("-pk")[:LATEST],
         "check_ins": CheckIn.objects.filter(key__host=host).order_by("-pk")[:LATEST],
-        "kinds": _KINDS,
+        "kinds": KINDS,
+        "lengths": LENGTHS,
     }
     part = "fleet/host_live.html" if request.htmx else "fleet/host.html"
     return render(request, part, words)
 
 
-_KINDS = (
-    (DirectiveKind.UPDATE_NOW, "Update now"),
-    (DirectiveKind.VERIFY_TREE, "Verify installed trees"),
-    (DirectiveKind.LIST_PORTS, "List ports"),
-    (DirectiveKind.ROLL_BACK, "Go back to the previous release"),
-    (DirectiveKind.PAUSE, "Pause for an hour"),
-)
-
-
-def direct_hosts(request: AskedByPerson) -> HttpResponse:
-    """Queue a directive for the hosts that were ticked, or for one."""
-    reach = request.access.reach("hosts.direct")
-    records = [_line(record) for record in request.POST.getlist("record")]
-    found = list(within(Host.objects.filter(record__in=records), reach))
-    try:
-        kind = DirectiveKind(request.POST.get("kind", ""))
-        pause = timedelta(hours=1) if kind is DirectiveKind.PAUSE else None
-        wish = Wish(kind=kind, product=_line(request.POST.get("product", "")), pause=pause)
-        made = direct(request.actor, found, wish) if found else []
-    except (UsageError, ValueError) as error:
-        messages.error(request, f"Nothing was asked of any host: {error}.")
-    else:
-        say = messages.success if made else messages.warning
-        say(request, f"Asked {len(made)} host{'' if len(made) == 1 else 's'}.")
-    if len(records) == 1 and found:
-        return _to(found[0])
-    return HttpResponseRedirect(f"{reverse('fleet:hosts')}?{request.POST.get('query', '')[:2000]}")
-
-
-def _to(host: Host) -> HttpResponse:
+def to_page(host: Host) -> HttpResponse:
+    """Lead to a host's page."""
     return HttpResponseRedirect(reverse("fleet:host", args=[host.record]))
 
 
@@ -179,10 +166,10 @@ def decide(request: AskedByPerson, record: str, act: str) -> HttpResponse:
     key = host.keys.filter(standing=KeyStanding.PENDING).first()
     if key is None or act not in _DECISIONS:
         messages.warning(request, "Nothing of this host waits for a decision.")
-        return _to(host)
+        return to_page(host)
     _DECISIONS[act](request.actor, key)
     messages.success(request, f"{host} is {_WORDS[act]}.")
-    return _to(host)
+    return to_page(host)
 
 
 _DECISIONS: dict[str, Callable[[Actor, HostKey], None]] = {
@@ -197,7 +184,7 @@ def end(request: AskedByPerson, record: str, act: str) -> HttpResponse:
     if act in _ENDS:
         _ENDS[act](request.actor, host)
         messages.success(request, f"{host} is {_WORDS[act]}.")
-    return _to(host)
+    return to_page(host)
 
 
 _ENDS: dict[str, Callable[[Actor, Host], None]] = {

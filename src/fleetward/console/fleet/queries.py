@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from fleetward.console.access import Reach
-from fleetward.console.fleet.models import Host, ProductState
+from fleetward.console.fleet.models import Host, HostKey, ProductState
 from fleetward.console.fleet.standings import HostStanding
 from fleetward.console.web.reaching import within
 
 SILENT_AFTER: Final = timedelta(minutes=15)
 """A host that was not seen for so long is shown as silent (check-ins come each minute)."""
+
+FEW: Final = 500
+"""Hosts that a query names one by one; SQLite of old takes 999 values in a query."""
 
 _HEX = re.compile(r"[0-9a-f]{8,64}")
 
@@ -80,16 +83,24 @@ def hosts(reach: Reach, wanted: HostFilter, now: datetime) -> QuerySet[Host]:
 def _search(text: str) -> Q:
     found = Q(name__icontains=text)
     if _HEX.fullmatch(text):
-        found |= Q(record__startswith=text) | Q(keys__key__startswith=text)
+        keys = HostKey.objects.filter(key__gte=text, key__lt=f"{text}g")
+        found |= Q(record__gte=text, record__lt=f"{text}g") | Q(pk__in=keys.values("host"))
     return found
 
 
 def _runs(wanted: HostFilter) -> Q:
-    states = ProductState.objects.all()
-    for column in ("product", "release", "state"):
-        if value := getattr(wanted, column):
-            states = states.filter(**{column: value})
-    return Q(pk__in=states.values("host"))
+    """Return what picks hosts by what they run: a list of few, or a look at each host's rows.
+
+    A list of all hosts that run a common release takes longer to make than the page that it is for;
+    a rare one is found at once in the list, and only at the end by looking at each host.
+    """
+    columns = ("product", "release", "state")
+    named = {column: value for column in columns if (value := getattr(wanted, column))}
+    states = ProductState.objects.order_by().filter(**named)
+    few = list(states.values_list("host", flat=True)[: FEW + 1])
+    if len(few) <= FEW:
+        return Q(pk__in=few)
+    return Q(Exists(states.filter(host=OuterRef("pk"))))
 
 
 def silence(now: datetime) -> Q:
