@@ -135,7 +135,9 @@ def list_port_groups(
         groups(request.access.reach("ports.view"), wanted, now)[start : start + paging.limit + 1]
     )
     shown = [_group_out(row, now) for row in rows[: paging.limit]]
-    return Listing(items=shown, next=start + paging.limit if len(rows) > paging.limit else None)
+    after = start + paging.limit if len(rows) > paging.limit else None
+    # Unchecked here, since the operation's own response type checks every item.
+    return Listing.model_construct(items=shown, next=after)
 
 
 @router.get("/listeners", response=answers(Listing[ListenerOut]), auth=needs("ports.view"))
