@@ -62,7 +62,9 @@ def hosts(reach: Reach, wanted: HostFilter, now: datetime) -> QuerySet[Host]:
     if wanted.standing:
         rows = rows.filter(standing=wanted.standing)
     else:
-        rows = rows.filter(standing__in=[HostStanding.ACTIVE, HostStanding.PENDING])
+        # Said by what is left out, so that SQLite walks hosts in their order and stops after a page
+        # instead of sorting all that are active.
+        rows = rows.exclude(standing__in=[HostStanding.RETIRED, HostStanding.REVOKED])
     if wanted.search:
         rows = rows.filter(_search(wanted.search))
     if wanted.site:
