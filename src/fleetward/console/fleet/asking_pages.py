@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Final
 
 from django.contrib import messages
+from django.db import transaction
 from django.http import Http404, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
@@ -65,10 +66,13 @@ def _ask_ticked(request: AskedByPerson, wish: Wish) -> HttpResponse:
     reach = request.access.reach("hosts.direct")
     records = [line(record) for record in request.POST.getlist("record")][:ROWS]
     chosen = within(Host.objects.filter(record__in=records), reach)
+    if len(records) > CAREFUL and wish.kind in (DirectiveKind.PAUSE, DirectiveKind.ROLL_BACK):
+        raise UsageError(f"tick {CAREFUL} hosts at most for this, or filter and agree by number")
     found = list(chosen[:2])
     if len(found) > 1:
         order = Order(wish=wish, nonce=draw_nonce(), most=len(records), query="")
-        return _to_act(ask(request.actor, chosen, order))
+        with transaction.atomic():  # whole or not at all: its filter could not tell who is left
+            return _to_act(ask(request.actor, chosen, order))
     made = direct(request.actor, found, wish) if found else []
     say = messages.success if made else messages.warning
     say(request, f"Asked {len(made)} host{'' if len(made) == 1 else 's'}.")
