@@ -59,9 +59,7 @@ def test_an_opened_listener_is_there_with_all_that_was_told() -> None:
     assert row.stored == START + MINUTE
 
 
-def test_a_check_in_without_such_an_event_touches_nothing(
-    django_assert_num_queries: object,
-) -> None:
+def test_a_check_in_without_such_an_event_touches_nothing() -> None:
     add_host()
     bring_events(told(1), n=1)
     before = Listener.objects.values().get()
