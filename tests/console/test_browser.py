@@ -4,6 +4,7 @@ import base64
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from django_otp.oath import TOTP
@@ -16,6 +17,9 @@ pytestmark = [
     pytest.mark.chromium,
     pytest.mark.skipif(chromium() is None, reason=ADVICE),
 ]
+
+if TYPE_CHECKING:
+    from playwright._impl._api_structures import SetCookieParam
 
 FIRST = "a long first password"
 
@@ -87,6 +91,14 @@ PAGES = {
     "account": "/account/",
     "password": "/account/password/",
     "confirm": "/account/confirm/",
+    "group": "/settings/groups/1/",
+    "site": "/settings/sites/1/",
+    "enrolment": "/settings/enrolment/",
+    "no-hosts": "/hosts/",
+    "no-relays": "/relays/",
+    "no-alerts": "/alerts/",
+    "no-products": "/products/",
+    "no-trust": "/trust/",
 }
 
 
@@ -113,13 +125,15 @@ def test_a_first_day(tmp_path: Path) -> None:
             opened.look(name)
         make_a_token(opened, url)
         verify_the_audit_log(opened, url)
+        the_session_ends(opened, url)
         leave_and_come_back(page, url, secret)
         opened.look("code")
         page.goto(f"{url}/nothing-here/")
         expect(page.get_by_role("heading", name="Nothing here")).to_be_visible()
         opened.look("missing")
-        missing = "console: Failed to load resource: the server responded with a status of 404"
-        left = [said for said in opened.complaints if not said.startswith(missing)]
+        refused = "console: Failed to load resource: the server responded with a status of"
+        expected = (f"{refused} 404", f"{refused} 401")
+        left = [said for said in opened.complaints if not said.startswith(expected)]
         assert not left, "\n".join(left)
 
 
@@ -147,6 +161,19 @@ def verify_the_audit_log(opened: Window, url: str) -> None:
     expect(page.locator("#verdict")).to_contain_text("entries hold")
     page.get_by_text("Before and after").first.click()
     opened.look("audit-verified")
+
+
+def the_session_ends(opened: Window, url: str) -> None:
+    """A page that refreshes itself is led to the login, which says why; then she is let in again."""
+    page = opened.page
+    page.goto(f"{url}/alerts/?severity=3")
+    cookies = page.context.cookies()
+    page.context.clear_cookies()
+    expect(page.get_by_text("Your session has ended")).to_be_visible(timeout=30_000)
+    assert page.locator("input[name=next]").input_value() == "/alerts/?severity=3"
+    opened.look("session-ended")
+    page.context.add_cookies(cast("list[SetCookieParam]", cookies))
+    page.goto(f"{url}/audit/")
 
 
 def leave_and_come_back(page: Page, url: str, secret: str) -> None:
