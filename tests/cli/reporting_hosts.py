@@ -43,6 +43,9 @@ PAUSE = timedelta(milliseconds=20)
 MOST_EVENTS = 3
 """Of one report."""
 
+MOST_PENDING = 20
+"""Events that wait for an acknowledgement before no more happen."""
+
 WAIT = timedelta(milliseconds=500)
 """Before a report that only asks again; a host that repeats all that waits would fill the relay."""
 
@@ -60,6 +63,7 @@ class Host:
         self.facts = HostFacts(name=f"host-{number:03}")
         self.ledger = os.open(self.home.path / "ledger", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self.acknowledged = ("", 0)
+        self.pending = 0
         self.is_done = threading.Event()
 
     def report(self, check_ins: int, seed: str) -> str | None:
@@ -73,11 +77,12 @@ class Host:
         reporter = Reporter(
             self.home, self.sources, self.facts, self.session, CLOCK, ENTROPY, AgentActs(self.home)
         )
-        if n < check_ins:
+        if n < check_ins and self.pending <= MOST_PENDING:
             self._live(reporter, random.Random(f"{seed}/{self.number}/{n}"))
         else:
             CLOCK.sleep(WAIT)  # for what the console has yet to acknowledge
         outcome = reporter.report(Seen(records=(_record(min(n, check_ins) // 10),)))
+        self.pending = outcome.pending
         self._note_acknowledged()
         if self._place()[1] >= check_ins and not outcome.pending:
             self.is_done.set()

@@ -54,7 +54,7 @@ class Plan:
     patience: float
 
 
-SMALL = Plan(2, 6, 50, console_life=5, relay_life=3, agent_life=4, patience=150)
+SMALL = Plan(2, 6, 60, console_life=5, relay_life=3, agent_life=4, patience=150)
 LARGE = Plan(4, 10, 500, console_life=15, relay_life=10, agent_life=10, patience=1800)
 
 
