@@ -35,7 +35,7 @@ Port = Annotated[int, Field(ge=1, le=MOST_PORT)]
 Text = Annotated[str, Field(max_length=100, pattern=_TEXT)]
 
 
-class GroupOut(Schema):
+class ListenerGroupOut(Schema):
     """Alike listeners; `sha256` is the digest's first 32 digits, null where nobody could see it."""
 
     protocol: str
@@ -117,10 +117,10 @@ class ListenerQuery(Schema):
     site: Text = ""
 
 
-@router.get("", response=answers(Listing[GroupOut]), auth=needs("ports.view"))
+@router.get("", response=answers(Listing[ListenerGroupOut]), auth=needs("ports.view"))
 def list_port_groups(
     request: Asked, paging: Rows, asked: Annotated[GroupQuery, Query()]
-) -> Listing[GroupOut]:
+) -> Listing[ListenerGroupOut]:
     """List alike listeners over the fleet, the worst first; the cursor counts rows."""
     now = wired().clock.now()
     wanted = GroupFilter(
@@ -175,9 +175,9 @@ def _host(request: Asked, record: str) -> Host:
     return one_within(Host.objects.all(), request.access.reach("ports.view"), record=record)
 
 
-def _group_out(row: dict[str, Any], now: datetime) -> GroupOut:
+def _group_out(row: dict[str, Any], now: datetime) -> ListenerGroupOut:
     view = group_view(row, now)
-    return GroupOut(
+    return ListenerGroupOut(
         protocol=view.place.protocol,
         port=view.place.port,
         sha256=view.place.sha256 or None,
