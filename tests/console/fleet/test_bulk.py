@@ -45,8 +45,9 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk, "PIECE", 2)
 
 
-def order(most: int = 10, nonce: str = NONCE, wish: Wish = UPDATE) -> Order:
-    return Order(wish=wish, nonce=nonce, most=most, query="search=pc")
+def order(most: int | None = None, nonce: str = NONCE, wish: Wish = UPDATE) -> Order:
+    agreed = most or max(1, Host.objects.filter(standing=HostStanding.ACTIVE).count())
+    return Order(wish=wish, nonce=nonce, most=agreed, query="search=pc")
 
 
 def asked_hosts() -> list[str]:
@@ -97,8 +98,9 @@ def test_the_inboxes_of_asked_hosts_have_news_and_those_of_others_none() -> None
     for number in range(2):
         add_host(number)
         bring(check_in(number), at=START + MINUTE)
+    agreed = order(most=1)
     before = dict(Presence.objects.values_list("key__host__name", "inbox_seq"))
-    ask(OLGA, Host.objects.filter(name="pc-001"), order())
+    ask(OLGA, Host.objects.filter(name="pc-001"), agreed)
     after = dict(Presence.objects.values_list("key__host__name", "inbox_seq"))
     assert after["pc-001"] > before["pc-001"]
     assert after["pc-000"] == before["pc-000"]
@@ -131,6 +133,14 @@ def test_hosts_that_come_while_it_runs_are_not_asked_beyond_the_number(
     monkeypatch.setattr(bulk, "renumber", grow)
     assert ask(OLGA, Host.objects.all(), order(most=3)).asked == 3
     assert asked_hosts() == ["pc-000", "pc-001", "pc-002"]
+
+
+def test_a_number_out_of_the_air_is_no_agreement() -> None:
+    for number in range(10):
+        add_host(number)
+    with pytest.raises(UsageError, match="10 hosts fit, and you agreed to 12"):
+        ask(OLGA, Host.objects.all(), order(most=12))
+    assert ask(OLGA, Host.objects.all(), order(most=11)).asked == 10
 
 
 def test_nobody_to_ask() -> None:
@@ -321,7 +331,7 @@ def test_an_operator_of_one_site_asks_its_hosts_alone() -> None:
     answer = browser.post("/hosts/ask/", south)
     assert "no active host fits" in text_of(browser, answer["Location"])
     browser.post(
-        "/hosts/ask/all/", {"kind": "update-now", "query": "", "most": "9", "nonce": NONCE}
+        "/hosts/ask/all/", {"kind": "update-now", "query": "", "most": "1", "nonce": NONCE}
     )
     assert asked_hosts() == ["pc-000"]
 
@@ -342,6 +352,42 @@ def test_an_act_that_was_cut_off_goes_on_by_a_button() -> None:
     assert "Cut off." not in text_of(browser, f"/hosts/asked/{NONCE}/")
     browser.post(f"/hosts/asked/{NONCE}/back/")
     assert set(Directive.objects.values_list("state", flat=True)) == {DirectiveState.WITHDRAWN}
+
+
+def test_a_pause_that_is_over_is_not_gone_on_with() -> None:
+    for number in range(2):
+        add_host(number)
+    pause = Wish(kind=DirectiveKind.PAUSE, pause=timedelta(hours=1))
+    ask(OLGA, Host.objects.all(), order(wish=pause))
+    BulkDirective.objects.update(is_complete=False, asked=0, reached=0)
+    with (
+        rewired(clock=SetClock(START + timedelta(hours=2))),
+        pytest.raises(UsageError, match="pause is over"),
+    ):
+        ask(OLGA, Host.objects.all(), order(wish=pause))
+    assert len(asked_hosts()) == 2
+
+
+def test_people_of_one_site_learn_no_names_of_others_from_an_act() -> None:
+    north = add_site("north")
+    add_host(0, site=north)
+    ask(OLGA, Host.objects.all(), order())
+    nora = signed_in(add_person("nora", Role.VIEWER, sites=(north,)))
+    text = text_of(nora, f"/hosts/asked/{NONCE}/")
+    assert "0</strong> of 1 hosts" in text
+    assert "olga" not in text
+    assert "search=pc" not in text
+
+
+def test_pressing_twice_for_ticked_hosts_asks_once_and_the_audit_log_names_them() -> None:
+    browser = signed_in(add_person("olga", Role.OPERATOR))
+    records = [add_host(number).record for number in range(3)]
+    asked = {"kind": "update-now", "record": records[:2], "nonce": NONCE}
+    answers = [browser.post("/hosts/ask/", asked)["Location"] for _ in range(2)]
+    assert answers == [f"/hosts/asked/{NONCE}/"] * 2
+    assert asked_hosts() == ["pc-000", "pc-001"]
+    entry = Entry.objects.get(action="hosts.direct")
+    assert json.loads(entry.after or "null")["records"] == records[:2]
 
 
 def test_an_act_that_is_not_there() -> None:

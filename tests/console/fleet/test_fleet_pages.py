@@ -125,7 +125,7 @@ def test_ticked_hosts_are_asked_at_once_and_what_becomes_of_it_is_shown(browser:
     for number in range(3):
         add_host(number)
     asked = {"record": [record(0), record(2)], "kind": "update-now", "query": "search=pc"}
-    answer = browser.post("/hosts/ask/", asked)
+    answer = browser.post("/hosts/ask/", {**asked, "nonce": "ab" * 16})
     text = page(browser, answer["Location"])
     assert "Update now" in text
     assert "0</strong> of 2 hosts did it, 2 have yet to answer" in text

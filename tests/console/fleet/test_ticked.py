@@ -19,7 +19,10 @@ def ticked(count: int) -> list[str]:
 @pytest.mark.parametrize(("count", "asked"), [(20, 20), (21, 0)])
 def test_many_are_not_ticked_for_what_takes_protection(kind: str, count: int, asked: int) -> None:
     olga = signed_in(add_person("olga", Role.OPERATOR))
-    olga.post("/hosts/ask/", {"kind": kind, "product": "yara", "record": ticked(count)})
+    olga.post(
+        "/hosts/ask/",
+        {"kind": kind, "product": "yara", "record": ticked(count), "nonce": "ab" * 16},
+    )
     assert Directive.objects.count() == asked
 
 
@@ -35,6 +38,6 @@ def test_an_act_on_ticked_hosts_that_fails_leaves_nothing_to_go_on_with(
     records = ticked(3)
     monkeypatch.setattr(bulk, "renumber", power_fails)
     with pytest.raises(KeyboardInterrupt):
-        olga.post("/hosts/ask/", {"kind": "update-now", "record": records[:2]})
+        olga.post("/hosts/ask/", {"kind": "update-now", "record": records[:2], "nonce": "ab" * 16})
     assert not BulkDirective.objects.exists()
     assert not Directive.objects.exists()

@@ -16,6 +16,7 @@ from fleetward.console.alerts.gathering import gather
 from fleetward.console.alerts.kinds import Kind, Severity
 from fleetward.console.fleet.models import Host
 from fleetward.console.organisation.models import Group as People
+from fleetward.console.organisation.models import Site
 from fleetward.console.permissions import Role, Scope
 from fleetward.console.ports.counting import KEPT, count, count_when_due
 from fleetward.console.ports.models import Counted, Group, Listener
@@ -207,7 +208,7 @@ def test_somebody_of_one_site_sees_that_site_alone(fleet: None) -> None:
     vera = add_person("vera")
     people = People.objects.create(name="porto", role=Role.VIEWER, every_site=False)
     people.sites.add(add_site_named("porto"))
-    vera.groups.add(people)  # type: ignore[arg-type]
+    vera.groups.add(people)
     client = signed_in(vera)
     text = page_of(client, "/ports/")
     assert "tcp/22" in text
@@ -222,9 +223,7 @@ def test_somebody_of_one_site_sees_that_site_alone(fleet: None) -> None:
         assert api.get(f"/api/v1/ports/hosts/{0:016x}{path}").status_code == 404
 
 
-def add_site_named(name: str) -> object:
-    from fleetward.console.organisation.models import Site  # noqa: PLC0415
-
+def add_site_named(name: str) -> Site:
     return Site.objects.get(name=name)
 
 

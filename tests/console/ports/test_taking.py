@@ -204,7 +204,7 @@ def test_an_answer_with_the_directive_of_another_host_closes_nothing() -> None:
 def test_a_replaced_key_says_nothing_of_what_listens_now() -> None:
     host = add_host()
     bring_events(told(1), n=1)
-    HostKey.objects.filter(pk=host.key_id).update(standing=KeyStanding.REPLACED)
+    HostKey.objects.filter(host=host).update(standing=KeyStanding.REPLACED)
     bring_events(told(2, subject="tcp/80 x", detail="unknown loopback"), n=2)
     assert Event.objects.count() == 2
     assert [port for _, port, _, _ in open_ports()] == [2967]
@@ -250,7 +250,7 @@ def test_a_new_epoch_goes_on_where_the_old_one_ended() -> None:
 
 
 def test_a_host_that_makes_listeners_up_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleetward.console.ports.taking.MAX_LISTENERS", 30)
+    monkeypatch.setattr("fleetward.console.ingest.listeners.MAX_LISTENERS", 30)
     add_host()
     for n in range(1, 4):
         flood = [

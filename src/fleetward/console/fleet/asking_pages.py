@@ -68,9 +68,14 @@ def _ask_ticked(request: AskedByPerson, wish: Wish) -> HttpResponse:
     chosen = within(Host.objects.filter(record__in=records), reach)
     if len(records) > CAREFUL and wish.kind in (DirectiveKind.PAUSE, DirectiveKind.ROLL_BACK):
         raise UsageError(f"tick {CAREFUL} hosts at most for this, or filter and agree by number")
-    found = list(chosen[:2])
+    found = list(chosen[:ROWS])
     if len(found) > 1:
-        order = Order(wish=wish, nonce=draw_nonce(), most=len(records), query="")
+        order = Order(
+            wish=wish,
+            nonce=request.POST.get("nonce", ""),
+            most=len(found),
+            records=tuple(host.record for host in found),
+        )
         with transaction.atomic():  # whole or not at all: its filter could not tell who is left
             return _to_act(ask(request.actor, chosen, order))
     made = direct(request.actor, found, wish) if found else []
@@ -144,6 +149,8 @@ def act_page(request: AskedByPerson, nonce: str) -> HttpResponse:
     """Show how far an act has come; htmx gets what changes by itself alone."""
     act = _act(nonce)
     reach = request.access.reach("hosts.view")
+    if not (reach.every or act.created_by == request.actor.name[:200]):
+        act.query = act.created_by = ""  # they may name what another site is called
     rows = within(Directive.objects.filter(bulk=act).select_related("host"), reach, "host__site_id")
     states = progress(act, reach)
     wanted = request.GET.get("state", "")

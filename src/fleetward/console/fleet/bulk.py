@@ -34,6 +34,10 @@ from fleetward.errors import UsageError
 CAREFUL: Final = 20
 """Asking more hosts than this wants the number typed: nobody means 40,000 hosts by accident."""
 
+OVERSHOOT: Final = 1.1
+"""By how much the typed number may exceed the hosts that fit: some fall silent while it is typed, and a
+number out of the air is no agreement."""
+
 PIECE: Final = 1000
 """Hosts asked in one transaction: some ten milliseconds in which no check-in is stored."""
 
@@ -49,12 +53,14 @@ class Order:
         nonce: 32 hex digits, drawn when the question was put.
         most: how many hosts at most.
         query: the filter, for people; empty for all hosts.
+        records: what was ticked by hand, for the audit log; none where a filter chose.
     """
 
     wish: Wish
     nonce: str
     most: int
     query: str = ""
+    records: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NONCE.fullmatch(self.nonce):
@@ -117,8 +123,10 @@ def ask(actor: Actor, hosts: QuerySet[Host], order: Order) -> BulkDirective:
     act = BulkDirective.objects.filter(nonce=order.nonce).first()
     if act is None:
         act = _begin(actor, crowd_of(hosts), order, until)
-    elif (act.kind, act.product, act.created_by) != _words(actor, order):
+    if (act.kind, act.product, act.created_by) != _words(actor, order):
         raise UsageError("this question was answered otherwise before: ask anew")
+    if not act.is_complete and act.until is not None and act.until <= now:
+        raise UsageError("the pause is over: ask anew")
     while not act.is_complete:
         act = _ask_piece(act, hosts, actor, order.wish)
     return act
@@ -135,6 +143,10 @@ def _begin(actor: Actor, crowd: Crowd, order: Order, until: datetime | None) -> 
         raise UsageError(
             f"{crowd.active:,} hosts fit now, and you agreed to {order.most:,}: look again"
         )
+    if order.most > crowd.active * OVERSHOOT:
+        raise UsageError(
+            f"{crowd.active:,} hosts fit, and you agreed to {order.most:,}: type the number shown"
+        )
     kind, product, name = _words(actor, order)
     after: dict[str, object] = {
         "kind": kind,
@@ -143,6 +155,8 @@ def _begin(actor: Actor, crowd: Crowd, order: Order, until: datetime | None) -> 
         "hosts": crowd.active,
         "passed_over": crowd.passed_over,
     }
+    if order.records:
+        after["records"] = list(order.records)
     if order.wish.pause is not None:
         after["pause"] = str(order.wish.pause)
     try:

@@ -14,6 +14,7 @@ from django.urls import reverse
 from fleetward.console.audit.chain import Actor
 from fleetward.console.fleet import enrolment
 from fleetward.console.fleet.asks import KINDS, LENGTHS
+from fleetward.console.fleet.bulk import draw_nonce
 from fleetward.console.fleet.models import CheckIn, Host, HostKey, ProductState, Tag
 from fleetward.console.fleet.queries import SILENT_AFTER, HostFilter, hosts, shown
 from fleetward.console.fleet.savedviews import views_for
@@ -57,6 +58,7 @@ def hosts_page(request: AskedByPerson) -> HttpResponse:
         "kinds": KINDS,
         "lengths": LENGTHS,
         "views": _views(request, query),
+        "nonce": draw_nonce(),
     }
     part = "fleet/hosts_table.html" if request.htmx else "fleet/hosts.html"
     return render(request, part, words)

@@ -14,14 +14,16 @@ from fleetward.errors import UsageError
 def save(request: AskedByPerson) -> HttpResponse:
     """Save the filters under a name; only who may ask hosts something may share them."""
     query = query_of(filter_in(QueryDict(request.POST.get("query", "")[:2000])))
-    is_shared = request.POST.get("shared") == "1" and request.access.may("hosts.direct")
+    wants = request.POST.get("shared") == "1"
+    is_shared = wants and request.access.may("hosts.direct")
     try:
         name = request.POST.get("name", "")
         view = save_view(request.actor, request.user, name, query, is_shared=is_shared)
     except UsageError as error:
         messages.error(request, f"The view was not saved: {error}.")
     else:
-        messages.success(request, f"Saved the view “{view.name}”.")
+        kept = "" if is_shared == wants else ", for yourself: only operators share views"
+        messages.success(request, f"Saved the view “{view.name}”{kept}.")
     return HttpResponseRedirect(f"{reverse('fleet:hosts')}{'?' if query else ''}{query}")
 
 

@@ -35,9 +35,9 @@ from fleetward.console.ingest.deciding import (
     events_wanted,
     instant_of,
 )
+from fleetward.console.ingest.listeners import take_listeners
 from fleetward.console.ingest.opening import Opened
 from fleetward.console.ingest.statuses import write_statuses
-from fleetward.console.ports.taking import take_listeners
 from fleetward.core.checkins import Epoch
 from fleetward.core.digest import Sha256
 
