@@ -1,5 +1,7 @@
 """The API keeps to its own document, whatever a program sends it."""
 
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +13,7 @@ from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 from django.test import Client
 from hypothesis import HealthCheck, Phase, given, settings
+from ninja import Schema
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
 from console.cast import add_person, add_site, token_of
@@ -37,6 +40,21 @@ def one_connection() -> Iterator[None]:
     finally:
         for each in (request_started, request_finished):
             each.connect(close_old_connections)
+
+
+def test_no_two_shapes_share_a_name() -> None:
+    """The document names shapes by their classes: of two that share a name, one would be lost."""
+    shapes = [
+        shape
+        for _, module in sorted(sys.modules.items())
+        if module.__name__.startswith("fleetward.console")
+        for shape in vars(module).values()
+        if isinstance(shape, type) and issubclass(shape, Schema)
+        if shape.__module__ == module.__name__
+    ]
+    assert len(shapes) > 50
+    names = Counter(shape.__name__ for shape in shapes)
+    assert not [name for name, count in names.items() if count > 1]
 
 
 @pytest.mark.django_db

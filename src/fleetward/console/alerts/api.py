@@ -47,7 +47,7 @@ class AlertOut(Schema):
     note: str
 
 
-class StepOut(Schema):
+class AlertStepOut(Schema):
     """Something in the life of an alert."""
 
     at: datetime
@@ -59,7 +59,7 @@ class StepOut(Schema):
 class AlertDetail(AlertOut):
     """An alert with its life."""
 
-    steps: list[StepOut]
+    steps: list[AlertStepOut]
 
 
 class AlertQuery(Schema):
@@ -136,7 +136,7 @@ def _fields(row: Alert) -> dict[str, Any]:
 
 def _detail(row: Alert) -> AlertDetail:
     steps = [
-        StepOut(at=step.at, what=step.what, by=step.by, words=step.words)
+        AlertStepOut(at=step.at, what=step.what, by=step.by, words=step.words)
         for step in row.steps.all()
     ]
     return AlertDetail(**_fields(row), steps=steps)

@@ -52,19 +52,19 @@ class ChannelOut(Schema):
     fault: str
 
 
-class StepOut(Schema):
+class RampStepOut(Schema):
     """From this age of a release on, in seconds, this percentage of hosts may take it."""
 
     age: int
     percent: float
 
 
-class ProductOut(Schema):
+class CataloguedProductOut(Schema):
     """A product with its channels."""
 
     name: str
     floor: int
-    ramp: list[StepOut]
+    ramp: list[RampStepOut]
     when_nothing_is_allowed: str
     listed: bool
     problem: str
@@ -176,14 +176,18 @@ class Against(Schema):
     against: Annotated[str, Field(max_length=64, pattern=_PATTERN)]
 
 
-@products_router.get("", response=answers(Listing[ProductOut]), auth=needs("products.view"))
-def list_products(request: Asked, paging: Rows) -> Listing[ProductOut]:
+@products_router.get(
+    "", response=answers(Listing[CataloguedProductOut]), auth=needs("products.view")
+)
+def list_products(request: Asked, paging: Rows) -> Listing[CataloguedProductOut]:
     """List products."""
     return listing(_products(), paging, _product_out)
 
 
-@products_router.get("/{product}", response=answers(ProductOut, 404), auth=needs("products.view"))
-def get_product(request: Asked, product: Name) -> ProductOut:
+@products_router.get(
+    "/{product}", response=answers(CataloguedProductOut, 404), auth=needs("products.view")
+)
+def get_product(request: Asked, product: Name) -> CataloguedProductOut:
     """Give one product."""
     row = _products().filter(name=product).first()
     if row is None:
@@ -299,11 +303,11 @@ def _release(product: str, name: str) -> Release:
     return row
 
 
-def _product_out(row: Product) -> ProductOut:
-    return ProductOut(
+def _product_out(row: Product) -> CataloguedProductOut:
+    return CataloguedProductOut(
         name=row.name,
         floor=row.floor,
-        ramp=[StepOut(**step) for step in row.ramp],
+        ramp=[RampStepOut(**step) for step in row.ramp],
         when_nothing_is_allowed=row.when_nothing_is_allowed,
         listed=row.listed,
         problem=row.problem,

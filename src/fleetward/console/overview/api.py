@@ -37,7 +37,7 @@ class PaceOut(Schema):
     percent: float
 
 
-class ProductOut(Schema):
+class ProductShareOut(Schema):
     """A product in the fleet."""
 
     product: str
@@ -56,7 +56,7 @@ class OverviewOut(Schema):
     protected: int
     silent: int
     without_products: int
-    products: list[ProductOut]
+    products: list[ProductShareOut]
 
 
 @router.get("/overview", auth=needs("overview.view"), response=answers(OverviewOut))
@@ -71,7 +71,7 @@ def show_overview(request: Asked) -> OverviewOut:
         silent=hosts.silent,
         without_products=hosts.bare,
         products=[
-            ProductOut(
+            ProductShareOut(
                 product=each.name,
                 hosts=each.hosts,
                 protected=each.protected,

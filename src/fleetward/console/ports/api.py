@@ -50,7 +50,7 @@ class ListenerGroupOut(Schema):
     new: bool
 
 
-class ReasonOut(Schema):
+class ListenerReasonOut(Schema):
     """Why; the sentence is empty for an id that this console does not know."""
 
     id: str
@@ -73,7 +73,7 @@ class ListenerOut(Schema):
     name: str
     path: str
     verdict: str
-    reasons: list[ReasonOut]
+    reasons: list[ListenerReasonOut]
     first_seen: datetime
     changed: datetime
 
@@ -206,7 +206,9 @@ def _listener_out(row: Listener) -> ListenerOut:
         name=row.name,
         path=row.path,
         verdict=row.verdict,
-        reasons=[ReasonOut(id=w.id, sentence=w.sentence, next_step=w.next_step) for w in words],
+        reasons=[
+            ListenerReasonOut(id=w.id, sentence=w.sentence, next_step=w.next_step) for w in words
+        ],
         first_seen=row.first_seen,
         changed=row.at,
     )

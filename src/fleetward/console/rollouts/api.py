@@ -83,7 +83,7 @@ class RolloutOut(Schema):
     waves: list[WaveOut]
 
 
-class ReasonOut(Schema):
+class FailureReasonOut(Schema):
     """Why the release failed: an event's kind, the hosts' words, and how many hosts."""
 
     kind: str
@@ -95,7 +95,7 @@ class RolloutDetail(RolloutOut):
     """A rollout, with sentences for people."""
 
     sentences: list[str]
-    reasons: list[ReasonOut]
+    reasons: list[FailureReasonOut]
 
 
 class MemberOut(Schema):
@@ -110,7 +110,7 @@ class MemberOut(Schema):
     reason: str
 
 
-class StepOut(Schema):
+class RolloutStepOut(Schema):
     """A question and its answer; `holds` is null where it does not matter or is not known."""
 
     id: str
@@ -134,7 +134,7 @@ class ExplanationOut(Schema):
     state: str
     reason: str
     conclusion: str
-    steps: list[StepOut]
+    steps: list[RolloutStepOut]
 
 
 class RolloutQuery(Schema):
@@ -158,7 +158,7 @@ class MemberQuery(SiteQuery):
     wave: Annotated[int, Field(ge=1, le=1_000)] | None = None
 
 
-class HostQuery(Schema):
+class RolloutHostQuery(Schema):
     """Which host: the id of its record, its own id, or its name."""
 
     host: Annotated[str, Field(min_length=1, max_length=HOST_CHARS, pattern=_TEXT)]
@@ -187,7 +187,7 @@ def get_rollout(
     """Give one rollout, in figures and in sentences."""
     row, reach = channel_named(product, channel), request.access.reach("rollouts.view")
     view, why = views([row], reach, asked.site)[0], reasons(row, reach, asked.site)
-    told = [ReasonOut(kind=each.kind, words=each.words, hosts=each.hosts) for each in why]
+    told = [FailureReasonOut(kind=each.kind, words=each.words, hosts=each.hosts) for each in why]
     return RolloutDetail(**_fields(view), sentences=sentences(view, why), reasons=told)
 
 
@@ -221,7 +221,7 @@ def list_members(
     auth=needs("rollouts.view"),
 )
 def explain_host(
-    request: Asked, product: Name, channel: Name, asked: Annotated[HostQuery, Query()]
+    request: Asked, product: Name, channel: Name, asked: Annotated[RolloutHostQuery, Query()]
 ) -> ExplanationOut:
     """Say why a host has the channel's release, or does not."""
     row = channel_named(product, channel)
@@ -245,7 +245,9 @@ def explain_host(
         state=told.state,
         reason=told.reason,
         conclusion=told.conclusion,
-        steps=[StepOut(id=step.id, holds=step.holds, words=step.words) for step in told.steps],
+        steps=[
+            RolloutStepOut(id=step.id, holds=step.holds, words=step.words) for step in told.steps
+        ],
     )
 
 
