@@ -363,6 +363,17 @@ def test_a_watch_may_be_turned_off_and_on_while_it_runs() -> None:
 # -- in the agent ------------------------------------------------------------------------------
 
 
+def test_a_slip_in_the_settings_makes_no_host_silent() -> None:
+    """It goes on reporting what it runs, and says nothing of ports until they are put right."""
+    scene = Scene()
+    scene.look()
+    assert ports_summary(scene.home) is not None
+    write_settings(scene, "wach = true")
+    assert ports_summary(scene.home) is None
+    write_settings(scene, "watch = true")
+    assert ports_summary(scene.home) is not None
+
+
 def test_a_host_may_turn_the_watch_off(tmp_path: Path) -> None:
     home = Home(SystemDisk(), tmp_path)
     assert open_watch(home, SystemClock(), lambda _: None) is not None

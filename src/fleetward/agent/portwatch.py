@@ -81,11 +81,14 @@ def _save(home: Home, watched: Watched) -> None:
 def ports_summary(home: Home) -> PortsSummary | None:
     """Return the port watch for a check-in; None before its first look, or where it is off.
 
-    Raises:
-        ConfigurationError: HOME/ports.toml is wrong.
+    Where HOME/ports.toml is wrong nothing is said of ports, and the host still reports: the watch
+    itself has told what is wrong.
     """
     watched = load_watched(home)
-    is_on = agent_ports_settings(home.disk, home.path).watch
+    try:
+        is_on = agent_ports_settings(home.disk, home.path).watch
+    except ConfigurationError:
+        return None
     return summary_of(watched) if is_on and watched.has_baseline else None
 
 
