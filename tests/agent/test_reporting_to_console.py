@@ -332,8 +332,9 @@ def test_what_sources_did_is_told_although_another_one_served(scene: Scene) -> N
 def test_what_a_source_does_is_told_once_an_hour(scene: Scene) -> None:
     """A hostile relay that each poll finds out does not fill the spool."""
     scene.enrol()
-    for _ in range(119):
+    for _ in range(6):
         scene.report(troubled(scene, OLD))
+        scene.clock.advance(SOURCE_EVENT_EVERY / 3)
     assert scene.kinds()[2:] == ["frozen-source"] * 2
     scene.report(troubled(scene, REFUSED))
     assert scene.kinds()[2:] == ["frozen-source"] * 2 + ["refused-source"]

@@ -14,8 +14,17 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 
 
-NO_DIFFERENCE = ("test_routes.py", "test_openapi.py", "catalogue/test_rules.py")
-"""What asks the same few queries a thousand times, or none: left to `make slow`."""
+NO_DIFFERENCE = (
+    "test_routes.py",
+    "test_openapi.py",
+    "catalogue/test_rules.py",
+    "catalogue/test_real_rules.py",
+    "test_running.py",
+    "test_backups.py",
+    "rollouts/test_rollout_command.py",
+)
+"""What asks the same few queries a thousand times, or none, or runs the program on a database that it
+names by itself: left to `make slow`."""
 
 
 @pytest.mark.postgresql
