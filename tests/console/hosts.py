@@ -7,8 +7,8 @@ from typing import Any
 
 from fleetward.console.fleet.models import Event, Host, HostKey
 from fleetward.console.fleet.standings import HostStanding, KeyStanding
-from fleetward.console.ingest.deciding import Delivery, Verdict
 from fleetward.console.ingest.opening import open_envelopes
+from fleetward.console.ingest.rows import Delivery, Verdict
 from fleetward.console.ingest.storing import store
 from fleetward.console.organisation.models import Site
 from fleetward.core.status import HostId

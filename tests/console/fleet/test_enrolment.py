@@ -13,7 +13,7 @@ from fleetward.console.audit.models import Entry
 from fleetward.console.fleet import enrolment, keys, tokens
 from fleetward.console.fleet.models import EnrolmentToken, Host, HostKey
 from fleetward.console.fleet.tokens import TokenWish
-from fleetward.console.ingest.deciding import Verdict
+from fleetward.console.ingest.rows import Verdict
 from fleetward.console.organisation.models import Site
 from fleetward.console.wiring import rewired
 from fleetward.core.enrolment import EnrolmentAnswer, Standing

@@ -9,8 +9,8 @@ import pytest
 
 from console.hosts import InlineExecutor
 from fleetward.console.ingest.batching import Batcher, BatchLimits
-from fleetward.console.ingest.deciding import Delivery, Verdict
 from fleetward.console.ingest.opening import Opened, Results
+from fleetward.console.ingest.rows import Delivery, Verdict
 from fleetward.errors import BusyError, DiskError
 from support.fakes import START
 

@@ -10,17 +10,19 @@ from hypothesis import strategies as st
 from fleetward.console.fleet.standings import HostStanding, KeyStanding
 from fleetward.console.ingest import deciding
 from fleetward.console.ingest.deciding import (
-    Changes,
-    Delivery,
-    KnownKey,
-    PresenceRow,
-    Verdict,
     advance,
     arrival_of,
     decide,
     is_usual,
 )
 from fleetward.console.ingest.opening import Opened, OpenedProduct
+from fleetward.console.ingest.rows import (
+    Changes,
+    Delivery,
+    KnownKey,
+    PresenceRow,
+    Verdict,
+)
 from fleetward.core.checkins import Known, Standing, rule
 
 START = datetime(2026, 11, 24, tzinfo=UTC)

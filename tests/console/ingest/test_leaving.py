@@ -7,7 +7,7 @@ import pytest
 from console.hosts import MINUTE, add_host, bring, check_in, stored_events
 from fleetward.console.fleet.models import Event, Host
 from fleetward.console.fleet.standings import HostStanding
-from fleetward.console.ingest.deciding import Verdict
+from fleetward.console.ingest.rows import Verdict
 from fleetward.core.status import EventKind, HostEvent
 from support.fakes import START
 

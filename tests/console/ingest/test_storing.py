@@ -17,7 +17,7 @@ from fleetward.console.fleet.models import (
     RetiredEpoch,
     Transition,
 )
-from fleetward.console.ingest.deciding import Verdict
+from fleetward.console.ingest.rows import Verdict
 from fleetward.core.install import State
 from fleetward.core.status import Epoch, EventKind, HostEvent, PortsSummary, SeenVersions
 from fleetward.identity.checkins import seal_check_in

@@ -26,9 +26,9 @@ from fleetward.adapters.compression import decompress
 from fleetward.console.fleet.inboxes import inbox_for, inbox_numbers
 from fleetward.console.ingest.asking import Asking, Numbers
 from fleetward.console.ingest.batching import Batcher, BatchLimits, Opener
-from fleetward.console.ingest.deciding import Delivery, Verdict
 from fleetward.console.ingest.enrolling import AT_ONCE, Answer, Believed, Believer, answer_batch
 from fleetward.console.ingest.opening import Opened
+from fleetward.console.ingest.rows import Delivery, Verdict
 from fleetward.console.ingest.storing import store
 from fleetward.core.limits import STATUS
 from fleetward.core.status import HostId

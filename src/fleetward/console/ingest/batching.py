@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, Protocol, TypeVar
 
-from fleetward.console.ingest.deciding import Delivery
+from fleetward.console.ingest.rows import Delivery
 from fleetward.errors import BusyError
 
 

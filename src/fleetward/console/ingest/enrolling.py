@@ -14,7 +14,7 @@ from typing import Final
 from fleetward.adapters.clock import Clock
 from fleetward.console.fleet.enrolment import Asked, answer_all, believe
 from fleetward.console.ingest.batching import BatchLimits
-from fleetward.console.ingest.deciding import Delivery
+from fleetward.console.ingest.rows import Delivery
 from fleetward.errors import FleetwardError
 from fleetward.identity.consoles import ConsoleKeys
 from fleetward.identity.enrolment import VerifiedEnrolment

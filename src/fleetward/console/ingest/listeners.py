@@ -14,7 +14,7 @@ import msgspec
 
 from fleetward.console.fleet.models import Directive
 from fleetward.console.ingest.bulk import Query, Table, rows_among, write
-from fleetward.console.ingest.deciding import NewEvent, instant_of
+from fleetward.console.ingest.rows import NewEvent, instant_of
 from fleetward.console.ports.deciding import (
     LISTENER_KINDS,
     MAX_LISTENERS,

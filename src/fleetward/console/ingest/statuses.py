@@ -12,8 +12,8 @@ import msgspec
 from django.db import connection
 
 from fleetward.console.ingest.bulk import Query, Row, Table, rows_among, write
-from fleetward.console.ingest.deciding import NewStatus
 from fleetward.console.ingest.opening import OpenedProduct
+from fleetward.console.ingest.rows import NewStatus
 
 _STATE: Final = Table(
     "fleet_productstate",

@@ -20,7 +20,10 @@ from fleetward.console.fleet.standings import (
     KeyStanding,
 )
 from fleetward.console.ingest.bulk import Columns, Query, Row, Table, rows_among, write
-from fleetward.console.ingest.deciding import (
+from fleetward.console.ingest.deciding import decide, events_wanted
+from fleetward.console.ingest.listeners import take_listeners
+from fleetward.console.ingest.opening import Opened
+from fleetward.console.ingest.rows import (
     Answered,
     Changes,
     Delivery,
@@ -31,12 +34,8 @@ from fleetward.console.ingest.deciding import (
     StoredDigests,
     Verdict,
     content_of,
-    decide,
-    events_wanted,
     instant_of,
 )
-from fleetward.console.ingest.listeners import take_listeners
-from fleetward.console.ingest.opening import Opened
 from fleetward.console.ingest.statuses import write_statuses
 from fleetward.core.checkins import Epoch
 from fleetward.core.digest import Sha256
