@@ -111,3 +111,20 @@ def require_whole(disk: Disk, repo: Path = REPO) -> Closure:
     for manifest in read_role(repository, role, YARA).manifests.values() if role else ():
         open_pack(repository, manifest)
     return closure
+
+
+def people_and_steward(disk: Disk) -> tuple[Workshop, Workshop, Workshop]:
+    """Give each of three people one fleet key, and the steward the online ones.
+
+    Returns:
+        What two of the people sign with, and what the steward signs with.
+    """
+    for number in (1, 2, 3):
+        disk.make_folder(Path(f"/srv/person{number}/offline"))
+        name = f"offline/fleet-{number}.pem"
+        disk.replace(KEYS / name, Path(f"/srv/person{number}") / name)
+    first, second = (workshop(disk, keys=Path(f"/srv/person{n}")) for n in (1, 2))
+    steward = workshop(disk, keys=Path("/srv/steward"))
+    disk.make_folder(Path("/srv/steward"))
+    disk.replace(KEYS / "online", Path("/srv/steward/online"))
+    return first, second, steward

@@ -28,7 +28,7 @@ from fleetward.origin.steward import steward_once
 from fleetward.origin.workshop import Silence
 from fleetward.wire.consolekeys import ConsoleKeysFile, encode_console_keys
 from fleetward.wire.documents import encode
-from origin.rigging import KEYS, made, require_whole, simdisk, workshop
+from origin.rigging import KEYS, made, people_and_steward, require_whole, simdisk, workshop
 
 MAIN = ConsolePair(name="main", signing="1a" * 32, sealing="1b" * 32, url="https://c.example")
 NEXT = ConsolePair(name="main", signing="2a" * 32, sealing="2b" * 32, url="https://c.example")
@@ -141,16 +141,7 @@ def test_it_is_signed_and_live_beside_the_relays_and_the_same_again_changes_noth
 
 def test_two_of_three_people_sign_and_the_steward_finishes() -> None:
     """The fleet keys lie with three people, and the online key with the steward."""
-    shop = made()
-    disk = shop.disk
-    for number in (1, 2, 3):
-        disk.make_folder(Path(f"/srv/person{number}/offline"))
-        name = f"offline/fleet-{number}.pem"
-        disk.replace(KEYS / name, Path(f"/srv/person{number}") / name)
-    first, second = (workshop(disk, keys=Path(f"/srv/person{n}")) for n in (1, 2))
-    steward = workshop(disk, keys=Path("/srv/steward"))
-    disk.make_folder(Path("/srv/steward"))
-    disk.replace(KEYS / "online", Path("/srv/steward/online"))
+    first, second, steward = people_and_steward(made().disk)
 
     outcome = set_consoles(first, SIGNED).outcome
     assert outcome.became_live == ()

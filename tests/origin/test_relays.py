@@ -17,7 +17,7 @@ from fleetward.origin.reporting import pending_sentences, waiting_sentences
 from fleetward.origin.steward import steward_once
 from fleetward.origin.workshop import Silence
 from fleetward.wire.documents import encode
-from origin.rigging import KEYS, made, require_whole, simdisk, workshop
+from origin.rigging import made, people_and_steward, require_whole, simdisk
 
 LYON = Site(name="lyon", subnets=("10.2.0.0/16",), relays=("http://relay.lyon.example:2967",))
 FLEET = Relays(origins=("https://o.example",), sites=(LYON,))
@@ -85,16 +85,7 @@ def test_a_list_is_signed_and_live_and_the_same_again_changes_nothing() -> None:
 
 def test_two_of_three_people_sign_and_the_steward_finishes() -> None:
     """The fleet keys lie with three people, and the online key with the steward."""
-    shop = made()
-    disk = shop.disk
-    for number in (1, 2, 3):
-        disk.make_folder(Path(f"/srv/person{number}/offline"))
-        name = f"offline/fleet-{number}.pem"
-        disk.replace(KEYS / name, Path(f"/srv/person{number}") / name)
-    first, second = (workshop(disk, keys=Path(f"/srv/person{n}")) for n in (1, 2))
-    steward = workshop(disk, keys=Path("/srv/steward"))
-    disk.make_folder(Path("/srv/steward"))
-    disk.replace(KEYS / "online", Path("/srv/steward/online"))
+    first, second, steward = people_and_steward(made().disk)
 
     outcome = set_relays(first, FLEET).outcome
     assert outcome.became_live == ()

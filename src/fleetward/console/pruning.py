@@ -29,3 +29,12 @@ def prune(old: QuerySet[Any, Any]) -> int:
 def is_piece(count: int) -> bool:
     """Return whether `prune` took a whole piece, so that there may be more."""
     return count >= PIECE
+
+
+def prune_all(old: QuerySet[Any, Any]) -> int:
+    """Delete all of `old`, piece by piece without a pause; return how many rows went."""
+    total = count = prune(old)
+    while is_piece(count):
+        count = prune(old)
+        total += count
+    return total

@@ -20,8 +20,7 @@ from fleetward.adapters.http import HttpSession, HttpSettings
 from fleetward.config.console import RelaysSettings
 from fleetward.console.fleet.models import Presence
 from fleetward.console.fleet.standings import HostStanding
-from fleetward.console.pruning import is_piece
-from fleetward.console.pruning import prune as prune_piece
+from fleetward.console.pruning import prune_all
 from fleetward.console.relays.judging import FROZEN_AFTER, lag_of
 from fleetward.console.relays.listing import take_settings
 from fleetward.console.relays.models import HOUR, MINUTE, Listed, Relay, Sample
@@ -205,5 +204,4 @@ def prune(now: datetime) -> None:
     history = wired().settings.history
     for span, days in ((MINUTE, history.relay_minutes), (HOUR, history.relay_hours)):
         old = Sample.objects.filter(span=span, at__lt=now - timedelta(days=days)).order_by("at")
-        while is_piece(prune_piece(old)):
-            pass  # each piece is a transaction of its own
+        prune_all(old)
